@@ -1,0 +1,1 @@
+"""Configs: one file per trained stage, each with `get_config(variant)`."""

@@ -1,0 +1,96 @@
+"""What the configs share: every field with its default and its meaning. Configs change values and add no reader."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+
+def cxr_data() -> dict:
+    """Chest X-rays degraded as paper 000 does: noise sigma 15, 3x3 blur, JPEG 50, at the size trained on."""
+    return {
+        "source": "nih_cxr14",  # phantom_cxr, nih_cxr14, actualmed, pairs, folder
+        "root": "",  # "": $MEDJAX_DATA/<the source's folder>
+        "options": {},  # further arguments of the source, e.g. --config.data.options="{'labels': ('Mass',)}"
+        "limit": 0,  # images used at most, drawn by the seed; 0: all
+        "official_split": False,  # the data set's own train_val_list.txt and test_list.txt
+        "split": (0.8, 0.1, 0.1),  # train, validation, test; by patient
+        "split_seed": 0,
+        "image_size": 256,  # side of the images scored
+        "load_size": 286,  # training images are resized to this before the crop; 0: native resolution
+        "crop_size": 256,  # side of the training crop
+        "crop_align": 1,  # corners of crops are multiples of this
+        "flip": True,  # mirror half of the training images
+        "batch_size": 1,
+        "threads": 2,  # reading threads
+        "phantoms": 0,  # how many, where the source is phantom_cxr
+        "degradation": {
+            "steps": ("gaussian_noise", "binomial_blur", "jpeg"),  # in this order; (): none, for pairs
+            "size": 0,  # the side at which it applies; 0: what the model sees, after resizing and cropping
+            "gaussian_noise": {"sigma": 15.0},  # of 255
+            "poisson_noise": {"dose": 200.0},
+            "gaussian_blur": {"sigma": 1.0},
+            "box_blur": {"size": 3},
+            "motion_blur": {"length": 9.0},
+            "jpeg": {"quality": 50},
+            "contrast": {"gain": 0.6},
+            "down_up": {"factor": 2.0},
+        },
+    }
+
+
+def unet() -> dict:
+    """The published U-Net generator."""
+    return {
+        "name": "unet",
+        "features": 64,
+        "norm": "batch",
+        "predict_norm": "batch",  # pix2pix's own: statistics of the one image; or "running"
+        "dropout": 0.5,
+        "attention_at": (),  # e.g. ("encoder:32", "decoder:32")
+        "attention_kind": "self",  # self, channel, spatial, transformer
+    }
+
+
+def restorer() -> dict:
+    """The small residual restorer."""
+    return {"name": "restorer", "features": (32, 64, 96), "blocks": (2, 2, 2), "unshuffle": 2}
+
+
+def optimizer(**changes: object) -> dict:
+    """Adam as pix2pix uses it: constant, then linear to zero."""
+    return {
+        "learning_rate": 2e-4,
+        "b1": 0.5,
+        "b2": 0.999,
+        "schedule": "linear",  # linear: constant, then linear to 0; cosine; constant
+        "constant_share": 0.5,  # of the steps, before the linear decay
+        "warmup": 0,  # steps from 0 to the learning rate
+        "clip": 0.0,  # global norm of the gradient; 0: no clipping
+        **changes,
+    }
+
+
+def train(**changes: object) -> dict:
+    """The run."""
+    return {
+        "epochs": 0,  # used where steps is 0
+        "steps": 0,
+        "ema": 0.0,  # decay of the average of the generator's weights; 0: none
+        "precision": "float32",  # or bfloat16: of the computation; parameters, norms and losses stay float32
+        "deterministic": False,  # on a GPU: bit-exact resume at some cost
+        "log_every": 50,
+        "eval_every": 1000,
+        "eval_images": 32,  # validation images scored during training at most; 0: all
+        "save_every": 1000,
+        "sample_every": 1000,
+        "best": "psnr:max",  # the checkpoint kept beside the two latest
+        "tensorboard": True,
+        "progress": True,
+        "compilation_cache": "~/.cache/medjax/xla",  # "": none
+        **changes,
+    }
+
+
+def run(name: str, variant: str, **sections: object) -> ConfigDict:
+    """A whole config; `sections` are method, generator, discriminator, optimizer, data, train, ..."""
+    return ConfigDict({"name": name, "variant": variant, "seed": 0, "init_from": "", **sections})

@@ -1,0 +1,1 @@
+"""From a ConfigDict to objectives, data and whole runs; the only package that reads one."""

@@ -1,0 +1,186 @@
+"""Configs: found by name, overridden field by field, written beside a run and compared with it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from medjax.types import CheckpointError, ConfigError
+
+# Fields that change where or how fast a run goes, but not what it computes.
+FREE_FIELDS = ("data.root", "data.threads", "train.progress", "train.tensorboard", "train.compilation_cache", "init_from")
+_PACKAGES = ("medjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scikit-image", "pillow")
+
+
+def config_folder() -> Path:
+    """Where the shipped configs lie: beside the package in a checkout, inside it when installed."""
+    package = Path(__file__).resolve().parents[1]
+    beside = package.parent / "configs"
+    return beside if (beside / "common.py").exists() else package / "configs"
+
+
+def names() -> list[str]:
+    """The configs that are shipped."""
+    return sorted(p.stem for p in config_folder().glob("*.py") if p.stem not in ("__init__", "common"))
+
+
+def get(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """The config `name` (`NAME`, `NAME:VARIANT` or `PATH.py:VARIANT`) with `overrides` like `train.steps=10`.
+
+    Raises ConfigError for an unknown config, variant or field (with close matches) and for a value of another type.
+    """
+    stem, _, variant = name.partition(":")
+    path = Path(stem) if stem.endswith(".py") else config_folder() / f"{stem}.py"
+    if not path.exists():
+        raise ConfigError(f"no config {stem!r}{_close(stem, names())}; shipped: {', '.join(names())}")
+    try:
+        config = _load_module(path).get_config(variant) if variant else _load_module(path).get_config()
+    except ValueError as error:
+        raise ConfigError(f"{stem}: {error}") from error
+    return override(config, overrides)
+
+
+def _load_module(path: Path) -> Any:
+    """Import a config file; `from configs import common` finds the shipped ones wherever they are installed."""
+    if "configs" not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            "configs", config_folder() / "__init__.py", submodule_search_locations=[str(config_folder())]
+        )
+        sys.modules["configs"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["configs"])
+    spec = importlib.util.spec_from_file_location(f"medjax_config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
+    """`config` with `field.of.field=value` strings applied by ml_collections' own flag parser."""
+    from absl import flags
+    from ml_collections import config_flags
+
+    known = dict(flatten(config))
+    for text in overrides:
+        field, sep, _ = text.partition("=")
+        if not sep:
+            raise ConfigError(f"an override reads FIELD=VALUE, not {text!r}")
+        inside = any(field.startswith(f"{name}.") and isinstance(config_at(config, name), dict) for name in known)
+        if field not in known and not inside and not isinstance(config_at(config, field), (ConfigDict, dict)):
+            raise ConfigError(f"the config has no field {field!r}{_close(field, known)}")
+    values = flags.FlagValues()
+    argv = ["medjax", *(f"--config.{text}" for text in overrides)]
+    try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+        values(argv)
+        return values.config
+    except (flags.Error, ValueError, TypeError, SyntaxError) as error:
+        raise ConfigError(f"cannot set {' '.join(overrides)}: {str(error).splitlines()[0]}") from error
+
+
+def config_at(config: ConfigDict, field: str) -> Any:
+    """The value at a dotted field, None where there is none."""
+    value: Any = config
+    for part in field.split("."):
+        if not isinstance(value, (ConfigDict, dict)) or part not in value:
+            return None
+        value = value[part]
+    return value
+
+
+def _close(word: str, known: Sequence[str] | Mapping) -> str:
+    """Close matches by the whole name, or by its last part."""
+    tails = {k.rpartition(".")[2]: k for k in known}
+    found = difflib.get_close_matches(word, list(known), 3, 0.6)
+    found += [tails[t] for t in difflib.get_close_matches(word.rpartition(".")[2], list(tails), 3, 0.7)]
+    found = list(dict.fromkeys(found))[:3]
+    return f"; did you mean {' or '.join(found)}?" if found else ""
+
+
+def flatten(config: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted field, value) of every leaf; an empty section is a leaf."""
+    for name, value in config.items():
+        if isinstance(value, (ConfigDict, dict)) and len(value):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def to_json(config: ConfigDict) -> dict[str, Any]:
+    """The config as JSON would give it back: tuples become lists."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def versions() -> dict[str, str]:
+    """Python, packages, device and commit."""
+    import jax
+
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    device = jax.devices()[0]
+    return {**found, "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})", "commit": _commit()}
+
+
+def _commit() -> str:
+    root = Path(__file__).resolve().parents[2]
+    git = lambda *a: subprocess.run(["git", "-C", str(root), *a], capture_output=True, text=True, check=True)  # noqa: E731
+    try:
+        changed = "+changes" if git("status", "--porcelain", "--untracked-files=no").stdout.strip() else ""
+        return git("rev-parse", "--short", "HEAD").stdout.strip() + changed
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def write(config: ConfigDict, workdir: Path, **resolved: Any) -> None:
+    """`workdir/config.json`: the config, what was resolved from it, versions, device and commit."""
+    content = {"config": to_json(config), "resolved": resolved, "versions": versions()}
+    path = workdir / "config.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.replace(path)
+
+
+def read(workdir: str | Path) -> ConfigDict:
+    """The config of a run. Raises CheckpointError where the folder is no workdir."""
+    path = Path(workdir) / "config.json"
+    if not path.exists():
+        raise CheckpointError(f"{workdir} is no workdir of a run: it has no config.json")
+    try:
+        return _with_tuples(ConfigDict(json.loads(path.read_text())["config"]))
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} cannot be read as a run's config ({error})") from error
+
+
+def _with_tuples(config: ConfigDict) -> ConfigDict:
+    """Lists back to the tuples that modules are hashed by."""
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            _with_tuples(value)
+        elif isinstance(value, list):
+            config[name] = tuple(value)
+    return config
+
+
+def check_same(config: ConfigDict, workdir: Path) -> None:
+    """Raises ConfigError naming the fields in which `config` differs from the run in `workdir`."""
+    if not (workdir / "config.json").exists():
+        return
+    ours, theirs = dict(flatten(to_json(config))), dict(flatten(to_json(read(workdir))))
+    fields = [k for k in sorted(ours | theirs) if ours.get(k) != theirs.get(k) and k not in FREE_FIELDS]
+    if fields:
+        told = "; ".join(f"{k}: {theirs.get(k)!r} there, {ours.get(k)!r} now" for k in fields[:5])
+        more = f" and {len(fields) - 5} more" if len(fields) > 5 else ""
+        raise ConfigError(f"{workdir} belongs to a run of another config ({told}{more}); take another --workdir")

@@ -1,0 +1,152 @@
+"""From a config to a source, its splits and its batches."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from medjax.build.networks import lookup
+from medjax.data import pipeline, sources, splits, tables
+from medjax.data.degrade import OPERATIONS, Degradation
+from medjax.data.records import Source, subset
+from medjax.rng import generator
+from medjax.types import Batches, ConfigError, DataError
+
+# kind -> (constructor of (root, **options), folder under $MEDJAX_DATA)
+ON_DISK: dict[str, tuple[Callable[..., Source], str]] = {
+    "nih_cxr14": (tables.nih_cxr14, "cxr_nih"),
+    "actualmed": (tables.actualmed, "cxr_actualmed"),
+    "pairs": (sources.pairs, "pairs"),
+    "folder": (sources.folder, "folder"),
+}
+NATIVE_IMAGES = {"nih_cxr14": "images_512", "actualmed": "images_512"}
+
+
+@dataclass(frozen=True)
+class Data:
+    """A source with its splits {name: record numbers} and the degradation that makes its inputs."""
+
+    source: Source
+    splits: dict[str, np.ndarray]
+    degradation: Degradation | None
+    root: str
+
+
+def root_of(config: ConfigDict) -> Path:
+    """`config.data.root`, else `$MEDJAX_DATA/<folder of the kind>`; DataError where neither names a folder."""
+    kind = config.data.source
+    if config.data.root:
+        return _folder(Path(config.data.root).expanduser(), "config.data.root")
+    if not os.environ.get("MEDJAX_DATA"):
+        raise DataError(f"{kind} needs a folder: set --config.data.root=DIR, or MEDJAX_DATA to the folder above it")
+    return _folder(Path(os.environ["MEDJAX_DATA"]).expanduser() / ON_DISK[kind][1], "MEDJAX_DATA")
+
+
+def _folder(path: Path, origin: str) -> Path:
+    if not path.is_dir():
+        raise DataError(f"the data folder {path} (from {origin}) is absent")
+    return path.resolve()
+
+
+def open_source(config: ConfigDict) -> tuple[Source, str]:
+    """The source of `config.data` and the folder it reads ("" for phantoms)."""
+    c = config.data
+    options = dict(c.options)
+    if c.source == "phantom_cxr":
+        if c.phantoms < 1:
+            raise ConfigError("phantom_cxr needs config.data.phantoms, the number of phantoms to draw")
+        # Drawn at the size trained on: coarser than load_size only adds interpolation.
+        size = max(c.image_size, c.load_size)
+        return sources.phantom_cxr(c.phantoms, size=size, seed=c.split_seed, **options), ""
+    lookup({**ON_DISK, "phantom_cxr": ()}, c.source, "data source")
+    root = root_of(config)
+    source = ON_DISK[c.source][0](root, **options)
+    if c.limit and c.limit < len(source):
+        chosen = generator(c.split_seed, "limit").permutation(len(source))[: c.limit]
+        source = subset(source, sorted(int(i) for i in chosen))
+    return source, str(root)
+
+
+def degradation_of(config: ConfigDict, source: Source) -> Degradation | None:
+    """The degradation of `config.data.degradation`; None for pairs, which bring their own."""
+    c = config.data.degradation
+    if source.paired:
+        return None
+    if not c.steps:
+        raise ConfigError(f"{source.kind} holds good images alone, so config.data.degradation.steps may not be empty")
+    params = {name: c[name].to_dict() for name in OPERATIONS if name in c and name in c.steps}
+    return Degradation(steps=tuple(c.steps), params=params, size=c.size or None)
+
+
+def split(config: ConfigDict, source: Source, root: str) -> dict[str, np.ndarray]:
+    """Patient-disjoint splits: the data set's official lists where the config asks for them, else seeded."""
+    c = config.data
+    if not c.official_split:
+        return splits.by_patient(source.records, seed=c.split_seed, fractions=tuple(c.split))
+    lists = [Path(root) / name for name in ("train_val_list.txt", "test_list.txt")]
+    train_val, test = (splits.read_names(path) for path in lists)
+    return splits.official(source.records, train_val, test, seed=c.split_seed)
+
+
+def open_data(config: ConfigDict, workdir: str | Path | None = None) -> Data:
+    """Source, splits and degradation of a run; the splits of `workdir/splits.json` where there are some.
+
+    Raises DataError or ConfigError before any training step; an overlap of patients is an error.
+    """
+    source, root = open_source(config)
+    path = Path(workdir) / "splits.json" if workdir else None
+    if path is not None and path.exists():
+        found = splits.from_names(source.records, json.loads(path.read_text()))
+    else:
+        found = split(config, source, root)
+    splits.check_disjoint(source.records, found)
+    empty = [name for name in ("train", "validation", "test") if not len(found.get(name, ()))]
+    if empty:
+        raise DataError(f"{source.kind} has {len(source)} images: too few for a {empty[0]} split of its own")
+    return Data(source, found, degradation_of(config, source), root)
+
+
+def write_splits(data: Data, workdir: Path) -> None:
+    """`workdir/splits.json`: the names in each split."""
+    temporary = workdir / "splits.tmp"
+    temporary.write_text(json.dumps(splits.to_names(data.source.records, data.splits), indent=1) + "\n")
+    temporary.replace(workdir / "splits.json")
+
+
+def train_batches(config: ConfigDict, data: Data) -> Batches:
+    """`batches(start)` over the training split."""
+    c = config.data
+    return pipeline.train_batches(
+        data.source,
+        data.splits["train"],
+        batch_size=c.batch_size,
+        image_size=c.load_size or None,
+        crop_size=c.crop_size,
+        crop_align=c.crop_align,
+        flip=c.flip,
+        degradation=data.degradation,
+        seed=config.seed,
+        threads=c.threads,
+    )
+
+
+def eval_batches(
+    config: ConfigDict, data: Data, split_name: str, *, limit: int = 0, batch_size: int = 4
+) -> pipeline.EvalBatches:
+    """Whole images of a split at `image_size`, degraded the same way in every run and epoch."""
+    indices = data.splits[split_name]
+    return pipeline.eval_batches(
+        data.source,
+        indices[:limit] if limit else indices,
+        batch_size=batch_size,
+        image_size=config.data.image_size,
+        degradation=data.degradation,
+        seed=config.data.split_seed,
+        threads=config.data.threads,
+    )

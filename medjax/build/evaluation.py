@@ -1,0 +1,190 @@
+"""A trained run put to use: scored on a split, or set on files. What the commands and the studies call."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from medjax import baselines, evaluate, inference
+from medjax.build import config as configs
+from medjax.build import data as build_data
+from medjax.build import networks
+from medjax.checkpoint import Checkpoints, load_into
+from medjax.objective import Objective
+from medjax.rng import named
+from medjax.state import TrainState
+from medjax.types import Array, CheckpointError, ConfigError, Key, to_unit
+
+TUNING_IMAGES = 12
+COLUMNS = ("patient", "sex", "age", "view", "labels")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained objective with the weights that prediction reads."""
+
+    config: ConfigDict
+    objective: Objective
+    state: TrainState
+    step: int
+
+    def predict(self) -> Callable[[dict, Key], dict[str, Array]]:
+        """The jitted point estimate, `(batch, key) -> {"target"}`."""
+        jitted = jax.jit(self.objective.predict)
+        return lambda batch, key: jitted(self.state, batch, key)
+
+    def sample(self) -> Callable[[dict, Key], dict[str, Array]]:
+        """The jitted draw, `(batch, key) -> {"target"}`."""
+        jitted = jax.jit(self.objective.sample)
+        return lambda batch, key: jitted(self.state, batch, key)
+
+
+def load(workdir: str | Path, *, which: str = "best") -> Model:
+    """The `best` or `latest` checkpoint of a run. Raises CheckpointError where there is none that can be read."""
+    workdir = Path(workdir)
+    if not workdir.is_dir():
+        raise CheckpointError(f"the workdir {workdir} is absent")
+    config = configs.read(workdir)
+    with Checkpoints(workdir, best=config.train.best, read_only=(workdir / "checkpoints").is_dir()) as checkpoints:
+        step, weights = checkpoints.weights(which)
+    plain = config.copy_and_resolve_references()
+    plain.train.ema = 0.0  # the weights read are the average already
+    objective = networks.objective(plain, num_steps=1)
+    side = config.data.crop_size
+    image = jnp.zeros((1, side, side, 1), jnp.float32)
+    batch = {"source": image, "target": image, "index": jnp.zeros(1, jnp.int32)}
+    blank = jax.eval_shape(objective.init, jax.random.key(0), batch)
+    return Model(config, objective, load_into(blank, weights, origin=str(workdir)), step)
+
+
+def tuned_baselines(config: ConfigDict, data: build_data.Data, *, progress: bool) -> dict[str, dict[str, Any]]:
+    """Parameters of the classical enhancers, tuned for PSNR on a dozen validation images."""
+    batches = build_data.eval_batches(config, data, "validation", limit=TUNING_IMAGES, batch_size=1)
+    pairs = [(to_unit(b["source"][0]), to_unit(b["target"][0])) for b in batches]
+    return baselines.tuned([s for s, _ in pairs], [t for _, t in pairs], progress=progress)
+
+
+def score_run(
+    workdir: str | Path,
+    *,
+    split: str = "test",
+    data_root: str | None = None,
+    data_source: str | None = None,
+    output: str | Path | None = None,
+    by: str | None = None,
+    which: str = "best",
+    num_samples: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Score a run on a split under the metric protocol; writes and returns what `evaluation.json` holds.
+
+    data_root, data_source: another data set, all of whose images are then the test set (not for its own source).
+    by: a column by which the table is split. num_samples: draws behind the standard-deviation map; 0: none.
+    """
+    model = load(workdir, which=which)
+    config = model.config.copy_and_resolve_references()
+    own = build_data.open_data(_moved(config, data_root if not data_source else None), workdir)
+    params = tuned_baselines(config, own, progress=progress)
+    data = own
+    if data_source:
+        data = _elsewhere(config, data_source, data_root)
+    if split not in data.splits:
+        raise ConfigError(f"no split {split!r}; there are {', '.join(data.splits)}")
+    records = data.source.records
+    evaluation = evaluate.evaluate(
+        model.predict(),
+        build_data.eval_batches(config, data, split),
+        key=named(jax.random.key(config.data.split_seed), "evaluation"),
+        names=[r.name for r in records],
+        columns={name: data.source.column(name) for name in COLUMNS},
+        baselines=baselines.bind(params),
+        sample=model.sample() if num_samples else None,
+        num_samples=num_samples,
+        progress=progress,
+    )
+    summary = evaluate.summarise(evaluation, protocol=protocol(model, data, params), dataset=data.source.kind, split=split, by=by)
+    summary["versions"] = configs.versions()
+    evaluate.write(evaluation, summary, Path(output or workdir))
+    return summary
+
+
+def _moved(config: ConfigDict, root: str | None) -> ConfigDict:
+    if root:
+        config.data.root = root
+    return config
+
+
+def _elsewhere(config: ConfigDict, kind: str, root: str | None) -> build_data.Data:
+    """Another data set, degraded as the run's own: all of it is a test set."""
+    other = config.copy_and_resolve_references()
+    other.data.update(source=kind, root=root or "", limit=0)
+    other.data.options = ConfigDict()
+    source, found = build_data.open_source(other)
+    return build_data.Data(
+        source, {"test": np.arange(len(source))}, build_data.degradation_of(other, source), found
+    )
+
+
+def protocol(model: Model, data: build_data.Data, params: dict[str, Any]) -> dict[str, Any]:
+    """What the figures depend on, for the result file."""
+    c = model.config
+    degradation = "none: the data set's own pairs"
+    if data.degradation is not None:
+        d = data.degradation
+        degradation = {"steps": list(d.steps), "params": {k: dict(v) for k, v in d.params.items()}, "size": d.size or c.data.image_size}
+    return {
+        "resolution": c.data.image_size,
+        "degradation": degradation,
+        "baselines": params,
+        "predict_norm": c.generator.get("predict_norm", "none"),
+        "checkpoint_step": model.step,
+        "training_data": c.data.source,
+        "split_seed": c.data.split_seed,
+        "train_seed": c.seed,
+    }
+
+
+def enhance(
+    workdir: str | Path,
+    inputs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    scale: str = "trained",
+    tile: int = 0,
+    num_samples: int = 0,
+    which: str = "best",
+    overwrite: bool = False,
+    progress: bool = True,
+) -> inference.Outcome:
+    """Enhance files and folders by a trained run; see `inference.enhance_files`."""
+    model = load(workdir, which=which)
+    c = model.config.data
+    predict, sample, key = model.predict(), model.sample(), jax.random.key(0)
+    if scale == "native" and c.load_size:
+        warnings.warn(
+            f"{workdir} was trained on images resized to {c.load_size} pixels, not on native crops: structures at native "
+            "resolution are larger than any it has seen; --scale=trained is the safe choice",
+            stacklevel=2,
+        )
+    index = lambda x: np.zeros(len(x), np.int32)  # noqa: E731
+    return inference.enhance_files(
+        lambda x: predict({"source": x, "index": index(x)}, key)["target"],
+        inputs,
+        output,
+        sample=lambda k, x, i: sample({"source": x, "index": i}, k)["target"],
+        num_samples=num_samples,
+        key=named(key, "samples"),
+        overwrite=overwrite,
+        progress=progress,
+        scale=scale,
+        size=(c.image_size, c.image_size),
+        tile=tile or max(c.crop_size, 256),
+    )

@@ -1,0 +1,194 @@
+"""A training run assembled from its config: what `medjax train` and the studies call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+from clu import metrics as clu_metrics
+from clu import parameter_overview
+from jax.sharding import NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from medjax.build import config as configs
+from medjax.build import data as build_data
+from medjax.build import networks
+from medjax.checkpoint import Checkpoints
+from medjax.loop import Log, Stopper, check_state, fit
+from medjax.metrics import psnr, ssim
+from medjax.objective import Metrics, Objective
+from medjax.rng import named
+from medjax.state import TrainState, warm_start
+from medjax.types import ConfigError, to_unit
+from medjax.writers import Writer
+
+
+def num_steps(config: ConfigDict, num_images: int) -> int:
+    """`train.steps`, or `train.epochs` passes over the training images."""
+    c = config.train
+    if not c.steps and not c.epochs:
+        raise ConfigError("set config.train.steps or config.train.epochs")
+    return c.steps or c.epochs * max(num_images // config.data.batch_size, 1)
+
+
+def set_up_jax(config: ConfigDict) -> None:
+    """The persistent compilation cache, and deterministic GPU kernels where asked for."""
+    if config.train.compilation_cache:
+        folder = Path(config.train.compilation_cache).expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if config.train.deterministic and "--xla_gpu_deterministic_ops" not in os.environ.get("XLA_FLAGS", ""):
+        if jax.default_backend() == "gpu":
+            raise ConfigError("train.deterministic needs XLA_FLAGS=--xla_gpu_deterministic_ops=true set before the start")
+
+
+def train(config: ConfigDict, workdir: str | Path, *, say: Callable[[str], None] = print) -> TrainState:
+    """Train or resume the run `config` in `workdir`; returns the last state.
+
+    Ends early on SIGTERM or Ctrl-C with everything saved. Raises MedjaxError for what the user has to mend.
+    """
+    workdir = Path(workdir)
+    set_up_jax(config)
+    configs.check_same(config, workdir)
+    data = build_data.open_data(config, workdir)
+    steps = num_steps(config, len(data.splits["train"]))
+    objective = networks.objective(config, steps)
+    batches = build_data.train_batches(config, data)
+    example = next(batches(0))  # the first file is read before anything is written
+
+    workdir.mkdir(parents=True, exist_ok=True)
+    for note in data.source.notes:
+        say(note)
+    with Checkpoints(workdir, best=config.train.best) as checkpoints:
+        state = _begin(config, objective, checkpoints, example, say)
+        if not (workdir / "config.json").exists():
+            build_data.write_splits(data, workdir)
+            (workdir / "parameters.txt").write_text(_overview(state))
+            configs.write(config, workdir, steps=steps, data_root=data.root, parameters=_count(state))
+        with Writer(workdir, resume_step=int(state.step), tensorboard=config.train.tensorboard) as writer:
+            state = _run(config, objective, state, batches, steps, data, writer, checkpoints, workdir, say)
+    return state
+
+
+def _begin(config: ConfigDict, objective: Objective, checkpoints: Checkpoints, example: dict, say: Callable) -> TrainState:
+    """The four ways to start: resumed, warm-started, fresh, or done already; all through the same placement."""
+    state = jax.jit(objective.init)(named(jax.random.key(config.seed), "init"), example)
+    found = checkpoints.restore(state)
+    if found is not None:
+        say(f"resuming at step {int(found.step)}")
+        state = found
+    elif config.init_from:
+        origin = Path(config.init_from).expanduser()
+        source = configs.read(origin)
+        with Checkpoints(origin, best=source.train.best, read_only=True) as theirs:
+            step, weights = theirs.weights("best")
+        state = warm_start(state, weights, origin=str(origin))
+        say(f"starting from step {step} of {origin}")
+    else:
+        say(", ".join(f"{name}: {count:,} parameters" for name, count in _count(state).items()))
+    mesh = jax.make_mesh((1,), ("data",), devices=jax.devices()[:1])
+    return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+
+
+def _run(config, objective, state, batches, steps, data, writer, checkpoints, workdir, say) -> TrainState:
+    c, start = config.train, int(state.step)
+    if start >= steps:
+        say(f"this run is complete at step {start}; evaluate it with medjax evaluate --workdir={workdir}")
+        return state
+    log = Log(
+        writer, every=c.log_every, batch_size=config.data.batch_size, start=start, num_steps=steps, progress=c.progress
+    )
+    validate = Validate(objective, config, data, writer)
+    save = Save(checkpoints, log, validate)
+    key = named(jax.random.key(config.seed), "train")
+    with Stopper() as stopper:
+        hooks = [
+            (1, log),
+            (c.eval_every, log.off_clock(validate)),
+            (c.sample_every, log.off_clock(validate.sheet)),
+            (c.eval_every, log.off_clock(save)),
+            (c.save_every, log.off_clock(save)),
+            (1, stopper),
+        ]
+        try:
+            state = fit(objective, state, batches, key, steps, hooks=hooks)
+            save(int(state.step), state, {})
+        finally:
+            log.close()
+    if stopper.stopped and int(state.step) < steps:
+        say(f"stopped and saved at step {int(state.step)}; the same command again resumes")
+    return state
+
+
+class Validate:
+    """Scores validation images, and draws a sheet of the first few: the hooks between logging and saving."""
+
+    def __init__(self, objective: Objective, config: ConfigDict, data: build_data.Data, writer: Writer) -> None:
+        self.writer, self.scores = writer, {}
+        size = config.data.image_size
+        self.batches = build_data.eval_batches(
+            config, data, "validation", limit=config.train.eval_images, batch_size=max(1, min(4, 1024 // size))
+        )
+        self.key = named(jax.random.key(config.data.split_seed), "validation")
+        self._score = jax.jit(lambda state, batch, key: score(objective, state, batch, key))
+        self._predict = jax.jit(objective.predict)
+
+    def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
+        """One row of means over the validation images."""
+        total = None
+        for batch in self.batches:
+            values = self._score(state, {k: v for k, v in batch.items() if k != "mask"}, self.key)
+            collection = clu_metrics.Collection.create(**{k: clu_metrics.Average.from_output(k) for k in values})
+            part = collection.single_from_model_output(mask=batch["mask"], **values)
+            total = part if total is None else total.merge(part)
+        self.scores = {"step": step, **{k: float(v) for k, v in total.compute().items()}}
+        self.writer.scalars(step, "validation", {k: v for k, v in self.scores.items() if k != "step"})
+
+    def sheet(self, step: int, state: TrainState, metrics: Metrics) -> None:
+        """Input, output and target side by side."""
+        batch = next(iter(self.batches))
+        output = self._predict(state, {"source": batch["source"], "index": batch["index"]}, self.key)["target"]
+        keep = np.asarray(batch["mask"])
+        pictures = {"input": batch["source"], "output": output, "target": batch["target"]}
+        self.writer.images(step, "validation", {k: np.asarray(to_unit(v))[keep] for k, v in pictures.items()})
+
+
+def score(objective: Objective, state: TrainState, batch: dict, key: jax.Array) -> Metrics:
+    """The objective's own per-image values, and PSNR and SSIM of the prediction, each `[B]`."""
+    output = to_unit(objective.predict(state, batch, key)["target"])
+    target = to_unit(batch["target"])
+    return {**objective.evaluate(state, batch, key), "psnr": psnr(output, target), "ssim": ssim(output, target)}
+
+
+class Save:
+    """Writes a checkpoint after everything before it is known to be finite; scored if validated at this step."""
+
+    def __init__(self, checkpoints: Checkpoints, log: Log, validate: Validate) -> None:
+        self.checkpoints, self.log, self.validate = checkpoints, log, validate
+
+    def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
+        self.log.flush()
+        check_state(step, state)
+        scores = self.validate.scores
+        self.checkpoints.save(state, scores if scores.get("step") == step else None)
+
+
+def _overview(state: TrainState) -> str:
+    tables = {n: parameter_overview.get_parameter_overview(net.params, include_stats=False) for n, net in state.nets.items()}
+    return "\n".join(f"{name}\n{table}\n" for name, table in tables.items())
+
+
+def _count(state: TrainState) -> dict[str, int]:
+    return {name: sum(x.size for x in jax.tree.leaves(net.params)) for name, net in state.nets.items()}
+
+
+def train_seeds(config: ConfigDict, workdir: str | Path, seeds: int, *, say: Callable[[str], None] = print) -> None:
+    """`seeds` runs that differ in `config.seed` alone, in `workdir/seed_0`, `seed_1`, ..."""
+    for seed in range(seeds):
+        copy = config.copy_and_resolve_references()
+        copy.seed = config.seed + seed
+        say(f"seed {copy.seed}")
+        train(copy, Path(workdir) / f"seed_{copy.seed}", say=say)

@@ -1,0 +1,161 @@
+"""The command line: `medjax train | evaluate | enhance | inspect`.
+
+`main(argv)` returns the exit status: 0; 1 for data, files and checkpoints that cannot be used or where some file failed;
+2 for a wrong flag, config or combination. Errors are one sentence on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from medjax.types import ConfigError, MedjaxError
+
+# XLA's fused CPU convolutions slow training; an unknown flag aborts the process, so only versions that know it get it.
+_CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
+_CPU_FLAG_VERSIONS = ("0.10.",)
+
+
+def set_cpu_flags() -> None:
+    """Set the XLA flag for CPU training, unless jax is loaded, the version is another, or the user chose for himself."""
+    chosen = os.environ.get("XLA_FLAGS", "")
+    if "jax" in sys.modules or "xla_cpu_experimental_ynn_fusion_type" in chosen or os.environ.get("MEDJAX_XLA_FLAGS") == "0":
+        return
+    if metadata.version("jaxlib").startswith(_CPU_FLAG_VERSIONS):
+        os.environ["XLA_FLAGS"] = f"{chosen} {_CPU_FLAG}".strip()
+
+
+def _train(args: argparse.Namespace, overrides: list[str]) -> int:
+    from medjax.build import config, training
+
+    chosen = config.get(args.config, overrides)
+    if args.seeds > 1:
+        training.train_seeds(chosen, args.workdir, args.seeds)
+    else:
+        training.train(chosen, args.workdir)
+    return 0
+
+
+def _evaluate(args: argparse.Namespace, overrides: list[str]) -> int:
+    from medjax import evaluate, report
+    from medjax.build import evaluation
+
+    summary = evaluation.score_run(
+        args.workdir,
+        split=args.split,
+        data_root=args.data_root,
+        data_source=args.data_source,
+        output=args.output,
+        by=args.by,
+        which=args.checkpoint,
+        num_samples=args.samples,
+    )
+    print(evaluate.table(summary))
+    print(f"\nwritten: {report.build(args.output or args.workdir, run=args.workdir)}")
+    return 0
+
+
+def _enhance(args: argparse.Namespace, overrides: list[str]) -> int:
+    from medjax.build import evaluation
+
+    outcome = evaluation.enhance(
+        args.workdir,
+        args.inputs,
+        args.output,
+        scale=args.scale,
+        tile=args.tile,
+        num_samples=args.samples,
+        which=args.checkpoint,
+        overwrite=args.overwrite,
+    )
+    print(f"{len(outcome.written)} images written to {args.output}")
+    for _, reason in outcome.failed:
+        print(f"medjax: {reason}", file=sys.stderr)
+    return 1 if outcome.failed else 0
+
+
+def _inspect(args: argparse.Namespace, overrides: list[str]) -> int:
+    from medjax.data import inspect
+
+    return inspect.main(args.data, output=args.output)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="medjax", description="Medical image enhancement and synthesis in JAX.")
+    parser.add_argument("--version", action="version", version=f"medjax {metadata.version('medjax')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("train", _train, "Train a run; the same command again resumes it. Fields: --config.FIELD=VALUE.")
+    sub.add_argument("--config", required=True, help="NAME, NAME:VARIANT or PATH.py:VARIANT")
+    sub.add_argument("--workdir", required=True, type=Path, help="where the run is kept")
+    sub.add_argument("--seeds", type=int, default=1, help="runs with as many seeds, in WORKDIR/seed_0, ...")
+
+    sub = command("evaluate", _evaluate, "Score a run on a split, beside its input and classical baselines.")
+    sub.add_argument("--workdir", required=True, type=Path)
+    sub.add_argument("--split", default="test", help="train, validation or test (default)")
+    sub.add_argument("--data_root", help="another place of the same data, or of --data_source")
+    sub.add_argument("--data_source", help="another kind of data, all of it the test set")
+    sub.add_argument("--output", type=Path, help="where results go (default: the workdir)")
+    sub.add_argument("--by", help="a column that splits the table: sex, view, labels, patient")
+    sub.add_argument("--samples", type=int, default=0, help="draws behind the standard-deviation map")
+    sub.add_argument("--checkpoint", choices=("best", "latest"), default="best")
+
+    sub = command("enhance", _enhance, "Enhance files and folders: any size, same format, depth and range out.")
+    sub.add_argument("inputs", nargs="+", type=Path, metavar="INPUT")
+    sub.add_argument("--workdir", required=True, type=Path)
+    sub.add_argument("--output", required=True, type=Path)
+    sub.add_argument("--scale", choices=("trained", "native"), default="trained", help="the pixel grid it works on")
+    sub.add_argument("--tile", type=int, default=0, help="side of the tiles at --scale=native")
+    sub.add_argument("--samples", type=int, default=0, help="draws behind a standard-deviation map beside each image")
+    sub.add_argument("--checkpoint", choices=("best", "latest"), default="best")
+    sub.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+
+    sub = command("inspect", _inspect, "Look at a data folder before any training.")
+    sub.add_argument("data", type=Path, metavar="DATA")
+    sub.add_argument("--output", type=Path, help="where the contact sheet and the JSON go (default: nowhere)")
+    return parser
+
+
+def _overrides(words: Sequence[str]) -> list[str]:
+    """`--config.a.b=1` and `--config.a.b 1` to `a.b=1`; anything else is an unknown flag."""
+    found, words = [], list(words)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--config."):
+            raise ConfigError(f"unknown argument {word!r}; see medjax COMMAND --help")
+        if "=" not in word:
+            word = f"{word}={words.pop(0) if words else ''}"
+        found.append(word.removeprefix("--config."))
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    set_cpu_flags()
+    args, rest = _parser().parse_known_args(argv)
+    warnings.showwarning = lambda message, *_, **__: print(f"medjax: warning: {message}", file=sys.stderr)
+    try:
+        overrides = _overrides(rest)
+        if overrides and args.command != "train":
+            raise ConfigError(f"medjax {args.command} takes the config of its workdir and no --config flags")
+        return args.run(args, overrides)
+    except MedjaxError as error:
+        print(f"medjax: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("medjax: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

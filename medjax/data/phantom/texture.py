@@ -1,0 +1,44 @@
+"""Smooth random fields of stated grain in cm: the same pattern at every image size."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medjax.data.phantom.plane import Plane
+from medjax.rng import generator
+
+_REACH = 56.0  # cm covered by the lattice: more than any detector
+
+
+def noise(plane: Plane, grain: float, *key: int | str) -> np.ndarray:
+    """A field [H, W] of about unit variance from a cubic B-spline on a lattice of `grain` cm drawn from `key`."""
+    count = int(_REACH / grain) + 4
+    lattice = generator(*key, round(grain * 1e4)).standard_normal((count, count), dtype=np.float32)
+    weights = _spline(plane.u / grain + count / 2, count)
+    return weights @ lattice @ weights.T * np.float32(2.09)  # 2.09 = 315 / 151, which undoes the smoothing
+
+
+def fractal(plane: Plane, grains: tuple[float, ...], slope: float, *key: int | str) -> np.ndarray:
+    """Octaves of `noise`, the amplitude of each in proportion to grain**slope; scaled to unit variance.
+
+    Octaves finer than the pixels are left out (a pixel averages them away).
+    """
+    amplitudes = np.array([g**slope for g in grains])
+    amplitudes /= np.linalg.norm(amplitudes)
+    total = np.zeros(plane.x.shape, np.float32)
+    for grain, amplitude in zip(grains, amplitudes):
+        if grain > 0.6 * plane.pixel:
+            total += np.float32(amplitude) * noise(plane, grain, *key)
+    return total
+
+
+def _spline(position: np.ndarray, count: int) -> np.ndarray:
+    """Cubic B-spline weights [len(position), count], zero but for four entries a row."""
+    base = np.floor(position).astype(int)
+    t = position - base
+    values = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
+    weights = np.zeros((len(position), count), np.float32)
+    for offset, value in enumerate(values):
+        column = np.clip(base - 1 + offset, 0, count - 1)
+        weights[np.arange(len(position)), column] += value / 6
+    return weights

@@ -1,0 +1,223 @@
+"""From a source to batches: read, resize, crop, flip, degrade, stack; with reading threads and a position.
+
+A training batch is a pure function of (source, options, seed, position), whatever the number of threads, so
+`batches(start)` continues a run to the bit. Batches are dicts of float32 `[B, H, W, 1]` in [-1, 1] under `source` and
+`target`, `index` int32 `[B]` (the record's number) and, if asked, `label`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import grain
+import numpy as np
+
+from medjax.data import augment
+from medjax.data.degrade import Degradation
+from medjax.data.records import Images, Source, cached, multi_hot
+from medjax.rng import generator
+from medjax.types import Batches, ConfigError, DataError, to_signed
+
+LABELS = ("none", "single", "multi")
+_CACHE_BYTES = 1 << 30
+
+
+def train_batches(
+    source: Source,
+    indices: Sequence[int],
+    *,
+    batch_size: int,
+    image_size: int | None = 286,
+    crop_size: int | None = 256,
+    crop_align: int = 1,
+    flip: bool = True,
+    degradation: Degradation | None = None,
+    labels: str = "none",
+    seed: int = 0,
+    threads: int = 2,
+    prefetch: int = 4,
+    cache_bytes: int = _CACHE_BYTES,
+) -> Batches:
+    """Endless shuffled batches, positioned at will.
+
+    Args:
+      source: where images come from.
+      indices: the record numbers to train on; reshuffled each epoch, the rest of an epoch flows into the next batch.
+      batch_size: images in a batch.
+      image_size: every image is first resized to this square; None keeps the native resolution.
+      crop_size: side of the random crop; None takes the whole image (which then needs an image_size).
+      crop_align: corners of crops are multiples of this.
+      flip: mirror half of the images left to right.
+      degradation: makes `source` from `target`; not for pairs, which have theirs. Drawn from (seed, epoch, index).
+      labels: "none"; "single" gives int32 [B], the place of the only label among `source.label_names`;
+        "multi" gives multi-hot float32 [B, number of labels].
+      threads: reading threads; 0 reads in the caller.
+      prefetch: batches read ahead.
+      cache_bytes: memory for images already decoded and resized.
+
+    Returns:
+      batches(start): an iterator from batch number `start`.
+
+    Raises:
+      DataError, ConfigError: here for options and empty splits; from the iterator for files.
+    """
+    chosen = _check(source, indices, degradation, labels, batch_size)
+    if crop_size is None and image_size is None:
+        raise ConfigError("training batches need an image_size or a crop_size, or images would differ in shape")
+    if crop_size is not None and image_size is not None and crop_size > image_size:
+        raise ConfigError(f"crop_size {crop_size} is larger than image_size {image_size}")
+    stored = _prepared(source, image_size, degradation, cache_bytes)
+
+    def element(position: int, index: int) -> dict[str, np.ndarray]:
+        epoch = position // len(chosen)
+        rng = generator(seed, "augment", epoch, index)
+        images = _degraded(stored(index), degradation, image_size, seed, epoch + 1, index, whole=True)
+        if crop_size is not None:
+            images = augment.random_crop(images, rng, size=crop_size, align=crop_align, name=_path(source, index))
+        if flip:
+            images = augment.random_flip(images, rng)
+        images = _degraded(images, degradation, image_size, seed, epoch + 1, index, whole=False)
+        return _finished(images, source, index, labels)
+
+    order = int(generator(seed, "shuffle").integers(2**32))
+    dataset = (
+        grain.MapDataset.source(chosen)
+        .shuffle(seed=order)
+        .repeat(None)
+        .map_with_index(element)
+        .batch(batch_size, batch_fn=_stack)
+    )
+
+    def batches(start: int) -> Iterator[dict[str, np.ndarray]]:
+        return _iterate(dataset, start, threads, prefetch)
+
+    return batches
+
+
+def eval_batches(
+    source: Source,
+    indices: Sequence[int],
+    *,
+    batch_size: int,
+    image_size: int | None = 256,
+    degradation: Degradation | None = None,
+    labels: str = "none",
+    seed: int = 0,
+    threads: int = 2,
+    prefetch: int = 4,
+    cache_bytes: int = _CACHE_BYTES,
+) -> EvalBatches:
+    """Whole images in the order of `indices`, degraded the same way every time (drawn from (seed, index)).
+
+    The last batch is filled up with its last image; `mask` bool [B] is False there. Native size (image_size None) needs
+    a batch_size of 1 unless all images have one shape. Other arguments as for `train_batches`.
+    """
+    chosen = _check(source, indices, degradation, labels, batch_size)
+    stored = _prepared(source, image_size, degradation, cache_bytes)
+    padding = -len(chosen) % batch_size
+
+    def element(position: int, index: int) -> dict[str, np.ndarray]:
+        images = _degraded(stored(index), degradation, image_size, seed, 0, index, whole=True)
+        images = _degraded(images, degradation, image_size, seed, 0, index, whole=False)
+        return _finished(images, source, index, labels) | {"mask": np.bool_(position < len(chosen))}
+
+    padded = chosen + chosen[-1:] * padding
+    dataset = grain.MapDataset.source(padded).map_with_index(element).batch(batch_size, batch_fn=_stack)
+    return EvalBatches(dataset, len(chosen), threads, prefetch)
+
+
+@dataclass(frozen=True)
+class EvalBatches:
+    """Batches that can be gone through again and again; `num_images` leaves out the padding."""
+
+    dataset: grain.MapDataset
+    num_images: int
+    threads: int
+    prefetch: int
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return _iterate(self.dataset, 0, self.threads, self.prefetch)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+
+def _prepared(
+    source: Source, image_size: int | None, degradation: Degradation | None, cache_bytes: int
+) -> Callable[[int], Images]:
+    """The part of the work in which nothing is random: decode, and resize to the first size that is needed."""
+    size = degradation.size if degradation and degradation.size else image_size
+    return cached(source, size, max_bytes=cache_bytes).load
+
+
+def _degraded(
+    images: Images,
+    degradation: Degradation | None,
+    image_size: int | None,
+    seed: int,
+    epoch: int,
+    index: int,
+    *,
+    whole: bool,
+) -> Images:
+    """Adds `source`, on the whole image at `degradation.size` or after the crop; resizes whole images."""
+    if degradation is not None and whole == (degradation.size is not None):
+        damaged = degradation(np.ascontiguousarray(images["target"]), generator(seed, "degrade", epoch, index))
+        images = {"source": damaged, "target": images["target"]}
+    if whole and image_size is not None:
+        images = {name: augment.resize(image, image_size) for name, image in images.items()}
+    return images
+
+
+def _finished(images: Images, source: Source, index: int, labels: str) -> dict[str, np.ndarray]:
+    example = {name: np.ascontiguousarray(to_signed(image), np.float32) for name, image in images.items()}
+    example["index"] = np.int32(index)
+    if labels != "none":
+        hot = multi_hot(source.records[index], source.label_names)
+        if labels == "single" and hot.sum() != 1:
+            raise DataError(f"{source.records[index].name} has {int(hot.sum())} labels, where exactly one is expected")
+        example["label"] = np.int32(hot.argmax()) if labels == "single" else hot
+    return example
+
+
+def _stack(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    shapes = {example["target"].shape[:2] for example in examples}
+    if len(shapes) > 1:
+        told = " and ".join(f"{h} x {w}" for h, w in sorted(shapes)[:2])
+        raise ConfigError(f"images of {told} cannot share a batch; set an image_size, or a batch_size of 1")
+    return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+
+
+def _iterate(dataset: grain.MapDataset, start: int, threads: int, prefetch: int) -> Iterator[dict[str, np.ndarray]]:
+    """A grain iterator from batch `start`; its threads end with it."""
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch if threads else 0)
+    iterator = iter(dataset.to_iter_dataset(options))
+    iterator.set_state({"next_index": int(start)})
+    try:
+        yield from iterator
+    finally:
+        iterator.close()
+
+
+def _check(
+    source: Source, indices: Sequence[int], degradation: Degradation | None, labels: str, batch_size: int
+) -> list[int]:
+    """The record numbers as a list, or the reason why they cannot be read."""
+    chosen = [int(i) for i in indices]
+    if not chosen:
+        raise DataError(f"no image of {source.kind} is in this split")
+    if min(chosen) < 0 or max(chosen) >= len(source):
+        raise DataError(f"{source.kind} has {len(source)} images, so there is no image {max(chosen)}")
+    if source.paired and degradation is not None:
+        raise ConfigError(f"{source.kind} brings its own degraded images, so no degradation may be set")
+    if labels not in LABELS:
+        raise ConfigError(f"labels must be one of {', '.join(LABELS)}, not {labels!r}")
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
+    return chosen
+
+
+def _path(source: Source, index: int) -> str:
+    record = source.records[index]
+    return record.paths[0] if record.paths else record.name

@@ -1,0 +1,124 @@
+"""What a dataset is: frozen records, and a function that loads the images of one of them.
+
+`Source.load(i)` returns `{"target": image}` (a good image) or `{"source": ..., "target": ...}` (a pair),
+each float32 `[H, W, 1]` in [0, 1], as stored. `i` is the record's number, which batches carry as `index`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from medjax.data.augment import resize
+from medjax.types import DataError
+
+Images = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image or pair: `name` is unique in its source; unknown columns are "" and None; age is in years."""
+
+    name: str
+    patient: str
+    paths: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    view: str = ""
+    sex: str = ""
+    age: float | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset. kind: its name in configs; paired: records have both images; notes: what the user should know."""
+
+    kind: str
+    records: tuple[Record, ...]
+    load: Callable[[int], Images]
+    label_names: tuple[str, ...] = ()
+    paired: bool = False
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def names(self) -> list[str]:
+        """The records' names, in order."""
+        return [record.name for record in self.records]
+
+    def column(self, name: str) -> list:
+        """One value per record: `patient`, `view`, `sex`, `age`, `labels` (joined by |) or an extra column."""
+        if name == "labels":
+            return ["|".join(record.labels) for record in self.records]
+        return [
+            getattr(r, name) if name in ("name", "patient", "view", "sex", "age") else r.extra.get(name, "")
+            for r in self.records
+        ]
+
+
+def label_counts(records: Iterable[Record]) -> dict[str, int]:
+    """How many records carry each label, most frequent first; a record with two labels counts under both."""
+    return dict(Counter(label for record in records for label in record.labels).most_common())
+
+
+def label_matrix(source: Source, indices: Sequence[int] | None = None) -> np.ndarray:
+    """Multi-hot float32 [n, len(source.label_names)]."""
+    chosen = range(len(source)) if indices is None else indices
+    return np.stack([multi_hot(source.records[int(i)], source.label_names) for i in chosen])
+
+
+def multi_hot(record: Record, label_names: Sequence[str]) -> np.ndarray:
+    """float32 [len(label_names)]; DataError for a label that is not among them."""
+    unknown = set(record.labels) - set(label_names)
+    if unknown:
+        raise DataError(f"{record.name} has the label {min(unknown)!r}, which is none of {', '.join(label_names)}")
+    return np.array([name in record.labels for name in label_names], np.float32)
+
+
+def cached(source: Source, size: int | None, *, max_bytes: int = 1 << 30) -> Source:
+    """`source` with every image resized once to `size` (None: as stored) and kept in memory as float32.
+
+    Decoding and resizing cost several times what the rest of the pipeline does. float32 and not 16 bits, so that a
+    cached run has the same bits as an uncached one. Images beyond `max_bytes` are read each time.
+    """
+    kept: dict[int, Images] = {}
+    used = [0]
+
+    def load(i: int) -> Images:
+        if i in kept:
+            return dict(kept[i])
+        images = source.load(i)
+        if size is not None:
+            images = {name: resize(image, size) for name, image in images.items()}
+        cost = sum(image.nbytes for image in images.values())
+        if used[0] + cost <= max_bytes:
+            used[0] += cost
+            for image in images.values():
+                image.setflags(write=False)
+            kept[i] = images
+        return dict(images)
+
+    return replace(source, load=load)
+
+
+def subset(source: Source, indices: Sequence[int]) -> Source:
+    """The records `indices`, renumbered from 0."""
+    chosen = [int(i) for i in indices]
+    return replace(source, records=tuple(source.records[i] for i in chosen), load=lambda i: source.load(chosen[i]))
+
+
+def verify(source: Source, indices: Sequence[int] | None = None) -> None:
+    """Decodes every image, so that a damaged file is named (DataError) before training and not in its third hour."""
+    for i in range(len(source)) if indices is None else indices:
+        source.load(int(i))
+
+
+def some(names: Iterable[str], count: int = 3) -> str:
+    """The first `count` names, for messages."""
+    names = list(names)
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

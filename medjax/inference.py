@@ -1,0 +1,245 @@
+"""From image files to enhanced image files, whatever their size.
+
+An image is float32 `[H, W, 1]` in [0, 1]; the model sees float32 `[B, h, w, 1]` in [-1, 1] in batches of one fixed
+shape, so it compiles once. Two scales:
+
+* `native`: overlapping tiles at the pixels of the file (see `medjax.tiling`).
+* `trained`: the image is reduced to the pixel grid of training and enhanced there; the change, brought back to full
+  size, is added to the full-size image, which so keeps its fine detail.
+
+What is written has the format, depth and range of what was read; one bad file does not stop the others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from medjax import formats, rng
+from medjax.tiling import blended, reflected
+from medjax.types import Array, ConfigError, DataError, MedjaxError, to_signed, to_unit
+
+Predict = Callable[[np.ndarray], Array]  # [B, h, w, 1] in [-1, 1] -> the same
+Enhance = Callable[[np.ndarray, np.ndarray], Array]  # tiles [B, h, w, 1] in [-1, 1], their numbers int32 [B]
+Sample = Callable[[Array, np.ndarray, np.ndarray], Array]  # key, source [B, h, w, 1], index int32 [B] -> [B, h, w, 1]
+
+
+LANCZOS, BICUBIC, BILINEAR = Image.Resampling.LANCZOS, Image.Resampling.BICUBIC, Image.Resampling.BILINEAR
+
+
+def resize(image: np.ndarray, size: tuple[int, int], *, resampler: Image.Resampling = LANCZOS) -> np.ndarray:
+    """`[H, W, 1]` float32 -> `[h, w, 1]` float32, antialiased, in floating point so that 16 bits survive."""
+    picture = Image.fromarray(np.ascontiguousarray(image[:, :, 0], np.float32))
+    return np.asarray(picture.resize((size[1], size[0]), resampler))[:, :, None]
+
+
+def _at_trained_size(enhance: Enhance, image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The model's input and output `[h', w', 1]` in [-1, 1] for an image fitted into `size`, aspect kept, mirrored to fill it."""
+    factor = min(size[0] / image.shape[0], size[1] / image.shape[1])
+    fitted = tuple(max(1, min(s, round(n * factor))) for n, s in zip(image.shape, size))
+    small = to_signed(resize(image, fitted).clip(0, 1))
+    y, x = (reflected(n, np.arange(s)) for n, s in zip(fitted, size))
+    result = np.asarray(enhance(small[y[:, None], x[None, :]][None], np.zeros(1, np.int32)), np.float32)[0]
+    if not np.isfinite(result).all():
+        raise DataError("the model's output is not finite")
+    return small, result[: fitted[0], : fitted[1]]
+
+
+def enhance_image(
+    predict: Predict,
+    image: np.ndarray,
+    *,
+    scale: str = "native",
+    size: tuple[int, int] | None = None,
+    tile: int = 256,
+    overlap: int = 32,
+    blend: int = 16,
+    align: int = 16,
+    batch_size: int = 4,
+    on_progress: Callable[[float], None] | None = None,
+) -> np.ndarray:
+    """Enhance one image `[H, W, 1]` in [0, 1] of any size; returns float32 of the same shape and range.
+
+    predict: float32 `[B, h, w, 1]` in [-1, 1] -> the same; called with one shape only (B = batch_size and h = w = tile
+        at `scale="native"`, B = 1 and (h, w) = size at `scale="trained"`).
+    size: the pixel grid of training (height, width), for `scale="trained"`; another aspect is kept, and mirrored to fill it.
+    Raises ConfigError for options that do not fit together, DataError where the output is not finite.
+    """
+    if image.ndim != 3 or image.shape[2] != 1:
+        raise DataError(f"an image of shape [H, W, 1] is needed, not {list(image.shape)}")
+    if scale == "native":
+        options = dict(tile=tile, overlap=overlap, blend=blend, align=align, batch_size=batch_size)
+        out = blended(lambda x, index: predict(x), image, on_progress=on_progress, **options)
+        out += 1
+        out /= 2
+        return np.clip(out, 0, 1, out=out)
+    if scale != "trained" or size is None:
+        raise ConfigError(
+            f"scale must be 'native', or 'trained' with the size of training, not {scale!r} with size {size}"
+        )
+    before, after = _at_trained_size(lambda x, index: predict(x), image, size)
+    out = resize(to_unit(after) - to_unit(before), image.shape[:2], resampler=BICUBIC).copy()
+    out += image
+    return np.clip(out, 0, 1, out=out)
+
+
+def deviation_image(
+    key: Array,
+    sample: Sample,
+    image: np.ndarray,
+    *,
+    num_samples: int = 8,
+    scale: str = "native",
+    size: tuple[int, int] | None = None,
+    **tiling: int,
+) -> np.ndarray:
+    """The standard deviation over `num_samples` draws of the model, `[H, W, 1]` in the units of [0, 1] images.
+
+    sample: key, source `[B, h, w, 1]` in [-1, 1], index int32 `[B]` (the tile's number) -> one draw, like source.
+    Taken tile by tile and blended as the image is: where two tiles meet, their independent draws do not lower it.
+    """
+    import jax
+
+    if num_samples < 2:
+        raise ConfigError(f"a standard deviation needs at least 2 samples, not {num_samples}")
+    keys = [jax.random.fold_in(key, draw) for draw in range(num_samples)]
+
+    def deviation(x: np.ndarray, index: np.ndarray) -> np.ndarray:
+        mean, squares = np.zeros(x.shape), np.zeros(x.shape)
+        for n, draw in enumerate(_draws(sample, keys, x, index), start=1):  # Welford's running form: no stack of draws
+            shift = draw - mean
+            mean += shift / n
+            squares += shift * (draw - mean)
+        return np.sqrt(squares / (num_samples - 1))
+
+    if scale == "native":
+        return blended(deviation, image, **tiling)
+    if scale != "trained" or size is None:
+        raise ConfigError(
+            f"scale must be 'native', or 'trained' with the size of training, not {scale!r} with size {size}"
+        )
+    _, small = _at_trained_size(deviation, image, size)
+    return resize(small, image.shape[:2], resampler=BILINEAR)
+
+
+def _draws(sample: Sample, keys: Sequence[Array], x: np.ndarray, index: np.ndarray) -> Iterator[np.ndarray]:
+    """Each draw in [0, 1], as what is stored and shown is clipped there."""
+    for key in keys:
+        yield to_unit(np.asarray(sample(key, x, index), np.float64))
+
+
+class Outcome(NamedTuple):
+    """What became of the files: the images written, the maps of deviation written, and (input, reason) of those that failed."""
+
+    written: list[Path]
+    maps: list[Path]
+    failed: list[tuple[Path, str]]
+
+
+def plan(inputs: Sequence[str | Path], output_dir: str | Path) -> list[tuple[Path, Path]]:
+    """(input, output) for each image in `inputs`, files or folders (searched to their depth, their structure kept).
+
+    No two outputs have the same name: of two that would, the second gets `_2`. What already lies in an output folder
+    inside an input folder is left out. Raises DataError where an input is absent or nothing is found, ConfigError where an
+    output would replace an input.
+    """
+    output_dir, found = Path(output_dir), {}
+    for given in map(Path, inputs):
+        if not given.exists():
+            raise DataError(f"{given}: no such file or folder")
+        for path in formats.list_images(given, recursive=True) if given.is_dir() else [given]:
+            inside = (
+                given.is_dir()
+                and output_dir.resolve() != given.resolve()
+                and output_dir.resolve() in path.resolve().parents
+            )
+            if not inside:
+                found.setdefault(
+                    path.resolve(), (Path(path), path.relative_to(given) if given.is_dir() else Path(path.name))
+                )
+    if not found:
+        raise DataError(f"{', '.join(map(str, inputs))}: no image to enhance ({', '.join(formats.SUFFIXES)})")
+    taken: set[str] = set()
+    planned = [(path, _free(output_dir / relative, taken)) for path, relative in found.values()]
+    for _, output in planned:
+        if output.resolve() in found:
+            raise ConfigError(f"{output}: the output would replace an input; give another output folder")
+    return planned
+
+
+def _free(path: Path, taken: set[str]) -> Path:
+    """`path`, or where that is taken `NAME_2`, `NAME_3`, ...; compared without case, as some file systems do."""
+    candidate, number = path, 1
+    while str(candidate).casefold() in taken:
+        number += 1
+        candidate = path.with_name(f"{path.stem}_{number}{path.suffix}")
+    taken.add(str(candidate).casefold())
+    return candidate
+
+
+def enhance_files(
+    predict: Predict,
+    inputs: Sequence[str | Path],
+    output_dir: str | Path,
+    *,
+    sample: Sample | None = None,
+    num_samples: int = 0,
+    key: Array | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    **options: Any,
+) -> Outcome:
+    """Enhance files and folders into `output_dir`: same names, formats, depths and ranges; the folders' structure kept.
+
+    num_samples: from 2 on, `NAME_std.tiff` is written beside each image: the standard deviation of so many draws of
+        `sample` (seeded by `key` and the output's name), float32, in the stored units of the image.
+    overwrite: without it an output that exists is a failure of that file. options: as for `enhance_image`.
+    A file that cannot be read, enhanced or written is reported in `failed` and the rest go on. Raises as `plan` does.
+    """
+    if num_samples and (sample is None or key is None or num_samples < 2):
+        raise ConfigError("a map of deviation needs a model that samples, a key, and at least 2 samples")
+    outcome = Outcome([], [], [])
+    planned = plan(inputs, output_dir)
+    taken = {str(output).casefold() for _, output in planned}
+    with tqdm(planned, unit="image", disable=not progress) as bar:
+        for path, output in bar:
+            bar.set_postfix_str(path.name)
+            map_path = _free(output.with_name(f"{output.stem}_std.tiff"), taken) if num_samples else None
+            options["on_progress"] = lambda share: bar.set_postfix_str(f"{path.name} {share:.0%}")
+            try:
+                if not overwrite and output.exists():
+                    raise DataError(f"{output}: exists already and is not overwritten unless asked")
+                if map_path is not None:
+                    draws = rng.named(key, str(output.relative_to(output_dir)))
+                    _write_map(draws, sample, path, map_path, num_samples=num_samples, **options)
+                    outcome.maps.append(map_path)
+                _write_enhanced(predict, path, output, **options)
+                outcome.written.append(output)
+            except Exception as error:  # whatever is wrong with one file must not cost the user the others
+                cause = str(error) if isinstance(error, MedjaxError) else f"{type(error).__name__}: {error}"
+                outcome.failed.append(
+                    (path, cause if str(path) in cause or str(output) in cause else f"{path}: {cause}")
+                )
+    return outcome
+
+
+def _write_enhanced(predict: Predict, path: Path, output: Path, **options: Any) -> None:
+    """Read, enhance, write; the image read is let go before writing, so that two never lie beside the encoder's own copies."""
+    image, encoding = formats.read(path)
+    image = enhance_image(predict, image, **options)
+    os.makedirs(output.parent, exist_ok=True)
+    formats.write(output, image, encoding)
+
+
+def _write_map(key: Array, sample: Sample, path: Path, output: Path, **options: Any) -> None:
+    """Standard deviations are small: in the image's own 8 bits they would round to nothing, so they are stored as floats."""
+    image, encoding = formats.read(path)
+    plain = formats.Encoding(format="tiff", dtype="float32", low=0.0, high=float(encoding.high) - float(encoding.low))
+    os.makedirs(output.parent, exist_ok=True)
+    formats.write(output, deviation_image(key, sample, image, **options), plain)

@@ -1,0 +1,86 @@
+"""Losses: arrays in, arrays out.
+
+Regression losses take prediction and target `[B, ...]` and give one value per image `[B]`. An adversary is a pair of
+functions of logits: `generator(real, fake)` and `discriminator(real, fake)`, each a scalar over all positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from medjax.types import Array, ConfigError
+
+
+def _per_image(x: Array) -> Array:
+    return x.reshape(x.shape[0], -1).mean(-1)
+
+
+def l1(prediction: Array, target: Array) -> Array:
+    """Mean absolute error of each image, `[B]`."""
+    return _per_image(jnp.abs(prediction - target))
+
+
+def l2(prediction: Array, target: Array) -> Array:
+    """Mean squared error of each image, `[B]`."""
+    return _per_image(jnp.square(prediction - target))
+
+
+def charbonnier(prediction: Array, target: Array, *, epsilon: float = 1e-3) -> Array:
+    """sqrt(d^2 + epsilon^2), a smooth L1 (Charbonnier et al. 1994; Lai et al. 2017), `[B]`."""
+    return _per_image(jnp.sqrt(jnp.square(prediction - target) + epsilon**2))
+
+
+REGRESSION: dict[str, Callable[[Array, Array], Array]] = {"l1": l1, "l2": l2, "charbonnier": charbonnier}
+
+
+def regression(name: str) -> Callable[[Array, Array], Array]:
+    """The regression loss called `name`. Raises ConfigError for another name."""
+    if name not in REGRESSION:
+        raise ConfigError(f"unknown loss {name!r}; known: {', '.join(REGRESSION)}")
+    return REGRESSION[name]
+
+
+class Adversary(NamedTuple):
+    """A pair of scalar losses over logits of any shape; `uses_real`: whether the generator's needs the real logits."""
+
+    generator: Callable[[Array, Array], Array]
+    discriminator: Callable[[Array, Array], Array]
+    uses_real: bool = False
+
+
+def vanilla() -> Adversary:
+    """Non-saturating GAN (Goodfellow et al. 2014): the generator maximises log D(fake); D's loss is eq. 5 of pix2pix."""
+    return Adversary(
+        generator=lambda real, fake: jax.nn.softplus(-fake).mean(),
+        discriminator=lambda real, fake: jax.nn.softplus(-real).mean() + jax.nn.softplus(fake).mean(),
+    )
+
+
+def lsgan() -> Adversary:
+    """Least squares (Mao et al. 2017, eq. 9 with a=0, b=c=1)."""
+    return Adversary(
+        generator=lambda real, fake: jnp.square(fake - 1).mean(),
+        discriminator=lambda real, fake: jnp.square(real - 1).mean() + jnp.square(fake).mean(),
+    )
+
+
+def hinge() -> Adversary:
+    """Hinge (Lim and Ye 2017; SAGAN, Zhang et al. 2019, eq. 4)."""
+    return Adversary(
+        generator=lambda real, fake: -fake.mean(),
+        discriminator=lambda real, fake: jax.nn.relu(1 - real).mean() + jax.nn.relu(1 + fake).mean(),
+    )
+
+
+ADVERSARIES: dict[str, Callable[[], Adversary]] = {"vanilla": vanilla, "lsgan": lsgan, "hinge": hinge}
+
+
+def adversary(name: str) -> Adversary:
+    """The adversary called `name`. Raises ConfigError for another name."""
+    if name not in ADVERSARIES:
+        raise ConfigError(f"unknown adversary {name!r}; known: {', '.join(ADVERSARIES)}")
+    return ADVERSARIES[name]()

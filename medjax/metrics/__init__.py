@@ -1,0 +1,40 @@
+"""Metrics: `[B, H, W, C]` images in [0, 1] to one value per image, and the statistics of such values."""
+
+from __future__ import annotations
+
+from medjax.metrics import artefacts, quality, statistics
+from medjax.metrics.artefacts import checkerboard2, checkerboard4, gms, gmsd, gradient_ratio, spectrum_ratio
+from medjax.metrics.quality import PSNR_CAP, mae, ms_ssim, mse, psnr, ssim
+
+QUALITY = {"psnr": psnr, "ssim": ssim, "ms_ssim": ms_ssim, "mae": mae}
+ARTEFACTS = {
+    "spectrum_ratio": spectrum_ratio,
+    "gradient_ratio": gradient_ratio,
+    "gms": gms,
+    "gmsd": gmsd,
+    "checkerboard2": checkerboard2,
+    "checkerboard4": checkerboard4,
+}
+METRICS = {**QUALITY, **ARTEFACTS}
+"""Every metric of the protocol by name: `fn(output, target) -> [B]`, ready for `evaluate(metrics=...)`."""
+
+__all__ = [
+    "ARTEFACTS",
+    "METRICS",
+    "PSNR_CAP",
+    "QUALITY",
+    "artefacts",
+    "checkerboard2",
+    "checkerboard4",
+    "gms",
+    "gmsd",
+    "gradient_ratio",
+    "mae",
+    "ms_ssim",
+    "mse",
+    "psnr",
+    "quality",
+    "spectrum_ratio",
+    "ssim",
+    "statistics",
+]

@@ -1,0 +1,224 @@
+"""From per-image scores to the table of a result file: rows, paired differences, groups, text. Numpy only.
+
+`scores` is `{row: {metric: float array [n]}}` with the rows `input`, the baselines and `model`; a table always carries
+the input and the baselines beside the model, n, and 95% intervals.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from medjax.metrics import statistics
+from medjax.metrics.quality import PSNR_CAP
+from medjax.types import ConfigError
+
+Scores = Mapping[str, Mapping[str, np.ndarray]]
+
+PROTOCOL: dict[str, Any] = {
+    "data_range": 1.0,
+    "intensities": "mapped to [0, 1] by the range of the dataset, clipped",
+    "averaging": "per image over the whole test image, then over images; padding masked",
+    "psnr": f"-10 log10(mse) per image, at most {PSNR_CAP:g} dB",
+    "ssim": "Wang 2004: Gaussian 11x11, sigma 1.5, population covariance, K 0.01 and 0.03, valid windows",
+    "interval": f"percentile bootstrap over images, 95%, {statistics.RESAMPLES} resamples, seed 0",
+    "test": f"paired sign-flip, two-sided: exact to n = {statistics.EXACT_UP_TO}, else {statistics.FLIPS} flips",
+    "resolution": None,
+    "resampler": None,
+    "degradation": None,
+    "baselines": None,
+    "predict_norm": None,
+}
+"""What every result file states; the fields that are None are the caller's to fill (None means: does not apply)."""
+
+PACKAGES = ("medjax", "jax", "jaxlib", "flax", "numpy", "scikit-image", "pillow")
+AGE_BANDS = (0, 18, 40, 60, 80)
+DIGITS = {"psnr": 2, "spectrum_ratio": 3, "gradient_ratio": 3, "checkerboard2": 3, "checkerboard4": 3}
+LOWER_IS_BETTER = ("mae", "mse", "gmsd")
+
+
+def rows(scores: Scores) -> dict[str, dict[str, dict[str, Any]]]:
+    """`{row: {metric: {"mean", "std", "ci95", "n"}}}`."""
+    return {row: {name: statistics.summary(v) for name, v in metrics.items()} for row, metrics in scores.items()}
+
+
+def main_metric(scores: Scores) -> str:
+    """What images and baselines are ordered by: PSNR, or the first metric where it was not computed."""
+    present = next(iter(scores.values()))
+    return "psnr" if "psnr" in present else next(iter(present))
+
+
+def best_baseline(scores: Scores) -> str | None:
+    """The row other than `input` and `model` with the highest mean PSNR (its first metric, where it has no PSNR)."""
+    candidates = [row for row in scores if row not in ("input", "model")]
+    if not candidates:
+        return None
+    metric = main_metric(scores)
+    return max(candidates, key=lambda row: float(np.nanmean(scores[row][metric])))
+
+
+def differences(scores: Scores) -> dict[str, dict[str, Any]]:
+    """`model` minus the best baseline, `nlm` and `input`, paired by image, with interval and sign-flip p-value.
+
+    `{"best_baseline" | "nlm" | "input": {"row": name, metric: {"mean", "std", "ci95", "n", "p_value", "wins"}}}`. The
+    best baseline is chosen on these same images, which favours it, not the model.
+    """
+    if "model" not in scores:
+        return {}
+    against = {"best_baseline": best_baseline(scores), "nlm": "nlm", "input": "input"}
+    return {
+        label: {"row": row, **{m: statistics.compare(v, scores[row][m]) for m, v in scores["model"].items()}}
+        for label, row in against.items()
+        if row in scores
+    }
+
+
+def cases(values: np.ndarray, count: int) -> dict[int, str]:
+    """`{index: "best" | "median" | "worst"}`, `count` of each at most, in falling order of `values` `[n]`."""
+    order = [int(i) for i in np.argsort(values)[::-1]]
+    middle = max(0, (len(order) - count) // 2)
+    median = dict.fromkeys(order[middle : middle + count], "median")
+    worst = dict.fromkeys(order[len(order) - count :] if count < len(order) else order, "worst")
+    picked = median | worst | dict.fromkeys(order[:count], "best")  # an image that is two of them counts as the best
+    return {i: picked[i] for i in order if i in picked}
+
+
+def groups(column: str, values: Sequence[Any]) -> dict[str, np.ndarray]:
+    """`{group: bool [n]}` of a column: ages in bands, other numbers of over eight values in quartiles, else values."""
+    values = np.asarray(values)
+    numbers = _numbers(values)
+    if column.lower() == "age" and numbers is not None:
+        edges = np.array([*AGE_BANDS, np.inf])
+    elif numbers is not None and np.unique(numbers).size > 8:
+        edges = np.append(np.quantile(numbers[np.isfinite(numbers)], [0, 0.25, 0.5, 0.75]), np.inf)
+    else:
+        names = np.array([str(v) for v in values])
+        return {str(name): names == name for name in np.unique(names)}
+    found = {}
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        name = f"{low:g} and over" if np.isinf(high) else f"{low:g} to under {high:g}"
+        found[name] = (numbers >= low) & (numbers < high)
+    found["unknown"] = ~np.any(list(found.values()), axis=0)
+    return {name: mask for name, mask in found.items() if mask.any()}
+
+
+def by_column(scores: Scores, columns: Mapping[str, Sequence[Any]], column: str) -> dict[str, Any]:
+    """`{"column", "groups": {value: {"n", "rows", "differences"}}}`; ConfigError for a column that is not there."""
+    if column not in columns:
+        raise ConfigError(f"no column '{column}' to split the table by; there are: {', '.join(columns) or 'none'}")
+    split = {}
+    for name, mask in groups(column, columns[column]).items():
+        part = {row: {m: v[mask] for m, v in metrics.items()} for row, metrics in scores.items()}
+        split[name] = {"n": int(mask.sum()), "rows": rows(part), "differences": differences(part)}
+    return {"column": column, "groups": split}
+
+
+def summarise(
+    evaluation: Any, *, protocol: Mapping[str, Any], dataset: Any, split: str, by: str | None = None
+) -> dict[str, Any]:
+    """What `evaluation.json` holds, of an `evaluate.Evaluation`: plain JSON types, no NaN.
+
+    Keys: dataset, split, n, protocol (`PROTOCOL` updated with `protocol`: resolution, resampler, degradation, baselines
+    {name: params}, predict_norm, ...), rows, differences, best_baseline, versions, and where they apply uncertainty,
+    by, warnings. `dataset` is a name or a dict with "name".
+    """
+    result = {
+        "dataset": dataset,
+        "split": split,
+        "n": len(evaluation.names),
+        "protocol": {**PROTOCOL, **protocol},
+        "rows": rows(evaluation.scores),
+        "differences": differences(evaluation.scores),
+        "best_baseline": best_baseline(evaluation.scores),
+        "versions": _versions(),
+    }
+    if evaluation.uncertainty:
+        values = {name: statistics.summary(v) for name, v in evaluation.uncertainty.items()}
+        result["uncertainty"] = {**values, "sparsification": evaluation.sparsification}
+    if by is not None:
+        result["by"] = by_column(evaluation.scores, evaluation.columns, by)
+    if evaluation.warnings:
+        result["warnings"] = list(evaluation.warnings)
+    return json.loads(json.dumps(result, default=_plain, allow_nan=False))
+
+
+def table(summary: Mapping[str, Any], *, metrics: Sequence[str] | None = None) -> str:
+    """The result file as Markdown: a row each for input, baselines and model, mean with 95% interval, and n.
+
+    `metrics` defaults to PSNR, SSIM, MS-SSIM and MAE, as far as they are there. Differences, groups, uncertainty and
+    warnings follow the table.
+    """
+    data = summary.get("dataset")
+    dataset = data.get("name", data) if isinstance(data, Mapping) else data
+    lines = [f"{dataset}, {summary.get('split')} split, n = {summary['n']}; mean [95% bootstrap interval]", ""]
+    lines += _table(summary["rows"], metrics)
+    row_of_best = summary.get("best_baseline")
+    for label, entry in summary.get("differences", {}).items():
+        name = entry["row"] if label != "best_baseline" else f"{entry['row']} (best baseline)"
+        if label == "nlm" and row_of_best == "nlm":
+            continue
+        parts = [
+            f"{metric} {_cell(metric, value, sign=True)}, p = {value['p_value']:.2g}, "
+            f"better on {_better(metric, value):.0%}"
+            for metric, value in entry.items()
+            if metric in ("psnr", "ssim") and value["mean"] is not None
+        ]
+        lines += [""] * (label == "best_baseline") + [f"- model minus {name}, paired: {'; '.join(parts)}"] * bool(parts)
+    if "uncertainty" in summary:
+        parts = [f"{name} {_cell(name, value)}" for name, value in summary["uncertainty"].items() if "mean" in value]
+        lines += ["", "Standard-deviation map against the error: " + "; ".join(parts)]
+    for name, part in summary.get("by", {}).get("groups", {}).items():
+        lines += ["", f"{summary['by']['column']}: {name} (n = {part['n']})", "", *_table(part["rows"], metrics)]
+    lines += [f"\nWARNING: {warning}" for warning in summary.get("warnings", ())]
+    return "\n".join(lines) + "\n"
+
+
+def _table(entries: Mapping[str, Any], metrics: Sequence[str] | None) -> list[str]:
+    present = next(iter(entries.values()))
+    names = metrics or [m for m in ("psnr", "ssim", "ms_ssim", "mae") if m in present] or list(present)
+    cells = [["row", *names, "n"]]
+    for row, values in entries.items():
+        count = max((value["n"] for value in values.values()), default=0)
+        cells.append([row, *(_cell(name, values.get(name)) for name in names), str(count)])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in cells]
+    return [lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]]
+
+
+def _cell(metric: str, value: Mapping[str, Any] | None, *, sign: bool = False) -> str:
+    if not value or value.get("mean") is None:
+        return "-"
+    form = f"{'+' if sign else ''}.{DIGITS.get(metric, 4)}f"
+    interval = value["ci95"]
+    return f"{value['mean']:{form}}" + (f" [{interval[0]:{form}}, {interval[1]:{form}}]" if interval else "")
+
+
+def _better(metric: str, value: Mapping[str, Any]) -> float:
+    return 1 - value["wins"] if metric in LOWER_IS_BETTER else value["wins"]
+
+
+def _numbers(values: np.ndarray) -> np.ndarray | None:
+    """The column as floats (empty and None as nan), or None where some value is not a number."""
+    try:
+        return np.array([np.nan if v is None or str(v).strip() in ("", "None") else float(v) for v in values])
+    except ValueError:
+        return None
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue  # run from a checkout that is not installed
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """For json: numpy scalars and arrays, tuples, paths."""
+    return value.tolist() if hasattr(value, "tolist") else list(value) if isinstance(value, tuple | set) else str(value)

@@ -1,0 +1,129 @@
+"""Norms, dropout and activations shared by the networks; maps are `[B, H, W, C]`.
+
+`train=True` normalises by the batch and updates the running statistics (collection `batch_stats`). At test time
+`predict_norm` decides: `running` uses the running statistics; `batch` uses the statistics of the one image, computed
+per image, which is what pix2pix does at batch size 1. Statistics are float32 whatever the compute type.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from medjax.types import Array, ConfigError
+
+leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.2)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation (Ioffe and Szegedy 2015) with PyTorch's momentum 0.1 and unbiased running variance."""
+
+    predict_norm: str = "running"
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        channels = x.shape[-1]
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
+        var = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        x32 = x.astype(jnp.float32)
+        if train:
+            m, v = _moments(x32, (0, 1, 2))
+            if not self.is_initializing():
+                n = x.size // channels
+                mean.value = self.momentum * mean.value + (1 - self.momentum) * m.reshape(-1)
+                var.value = self.momentum * var.value + (1 - self.momentum) * v.reshape(-1) * n / max(n - 1, 1)
+        elif self.predict_norm == "batch":
+            m, v = _moments(x32, (1, 2))
+        elif self.predict_norm == "running":
+            m, v = mean.value, var.value
+        else:
+            raise ConfigError(f"predict_norm is 'running' or 'batch', not {self.predict_norm!r}")
+        return _affine(self, (x32 - m) * jax.lax.rsqrt(v + self.epsilon)).astype(x.dtype)
+
+
+class InstanceNorm(nn.Module):
+    """Instance normalisation (Ulyanov et al. 2016): statistics of each image and channel, no running ones."""
+
+    affine: bool = False
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        del train
+        x32 = x.astype(jnp.float32)
+        m, v = _moments(x32, (1, 2))
+        y = (x32 - m) * jax.lax.rsqrt(v + self.epsilon)
+        return (_affine(self, y) if self.affine else y).astype(x.dtype)
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation (Wu and He 2018), at most `groups` groups: the largest number that divides the channels."""
+
+    groups: int = 32
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        del train
+        batch, height, width, channels = x.shape
+        groups = max(g for g in range(1, min(self.groups, channels) + 1) if channels % g == 0)
+        x32 = x.astype(jnp.float32).reshape(batch, height, width, groups, channels // groups)
+        m, v = _moments(x32, (1, 2, 4))
+        y = ((x32 - m) * jax.lax.rsqrt(v + self.epsilon)).reshape(x.shape)
+        return _affine(self, y).astype(x.dtype)
+
+
+class Identity(nn.Module):
+    """No norm."""
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        del train
+        return x
+
+
+def _moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    mean = x.mean(axes, keepdims=True)
+    return mean, jnp.square(x - mean).mean(axes, keepdims=True)
+
+
+def _affine(module: nn.Module, y: Array) -> Array:
+    """Per-channel scale from Normal(1, 0.02), as DCGAN and pix2pix draw it, and bias from 0."""
+    shape = (y.shape[-1],)
+    scale = module.param("scale", lambda key, s: 1 + 0.02 * jax.random.normal(key, s), shape)
+    return y * scale + module.param("bias", nn.initializers.zeros, shape)
+
+
+NORMS: dict[str, Callable[..., nn.Module]] = {
+    "batch": BatchNorm,
+    "instance": InstanceNorm,
+    "group": GroupNorm,
+    "none": Identity,
+}
+
+
+def make_norm(name: str, *, predict_norm: str = "running", module_name: str | None = None) -> nn.Module:
+    """The norm called `name`: batch, instance, group or none. Raises ConfigError for another name."""
+    if name not in NORMS:
+        raise ConfigError(f"unknown norm {name!r}; known: {', '.join(NORMS)}")
+    options = {"predict_norm": predict_norm} if name == "batch" else {}
+    return NORMS[name](**options, name=module_name)
+
+
+class Dropout(nn.Module):
+    """Dropout that is on exactly when a `dropout` key is given: in training and for drawing samples."""
+
+    rate: float = 0.5
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        if self.rate == 0.0 or self.is_initializing() or not self.has_rng("dropout"):
+            return x
+        keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, x.shape)
+        return jnp.where(keep, x / (1 - self.rate), 0).astype(x.dtype)

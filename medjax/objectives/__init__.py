@@ -1,0 +1,35 @@
+"""Methods as objectives, and the published systems as named constructors over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from medjax import losses
+from medjax.objective import Objective, Player
+from medjax.objectives.adversarial import adversarial
+from medjax.objectives.supervised import supervised
+from medjax.types import Array
+
+
+def pix2pix(
+    generator: Player,
+    discriminator: Player,
+    *,
+    adversary: losses.Adversary | None = None,
+    reconstruction: Callable[[Array, Array], Array] = losses.l1,
+    reconstruction_weight: float = 100.0,
+    feature_matching_weight: float = 0.0,
+) -> Objective:
+    """pix2pix (Isola et al. 2017, eq. 4): conditional GAN plus 100 * L1; D's objective is halved as published."""
+    return adversarial(
+        generator,
+        discriminator,
+        adversary=adversary or losses.vanilla(),
+        discriminator_weight=0.5,
+        reconstruction=reconstruction,
+        reconstruction_weight=reconstruction_weight,
+        feature_matching_weight=feature_matching_weight,
+    )
+
+
+__all__ = ["adversarial", "pix2pix", "supervised"]
