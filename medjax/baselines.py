@@ -66,9 +66,8 @@ def nlm(image: Array, *, h: float = 0.02, patch: int = 7, distance: int = 9, sub
     """Non-local means (Buades et al. 2005), fast form. `h` is the strength in units of the range, `subtract` the noise
     expected between equal patches, as a multiple of `h`."""
     # Not a multiple of estimate_sigma: JPEG empties the finest wavelet band, which then finds a tenth of the noise.
-    return restoration.denoise_nl_means(
-        image, patch_size=patch, patch_distance=distance, h=h, sigma=subtract * h, fast_mode=True
-    )
+    options = {"patch_size": patch, "patch_distance": distance, "h": h, "sigma": subtract * h}
+    return restoration.denoise_nl_means(image, fast_mode=True, **options)
 
 
 @_per_channel
@@ -83,9 +82,8 @@ def wavelet(image: Array, *, sigma: float = 0.015, method: str = "VisuShrink", b
     for noise of standard deviation `sigma` in units of the range."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # small images: PyWavelets remarks that all coefficients feel the border
-        return restoration.denoise_wavelet(
-            image, sigma=sigma, wavelet=basis, mode="soft", method=method, rescale_sigma=False
-        )
+        options = {"sigma": sigma, "wavelet": basis, "method": method, "rescale_sigma": False}
+        return restoration.denoise_wavelet(image, mode="soft", **options)
 
 
 @_per_channel
@@ -112,7 +110,7 @@ GRIDS: dict[str, dict[str, tuple]] = {
     "nlm": {"h": (0.012, 0.017, 0.024, 0.035, 0.05), "patch": (5, 7)},
     "tv": {"weight": (0.01, 0.02, 0.03, 0.04, 0.06, 0.09)},
     "wavelet": {
-        "sigma": (0.005, 0.01, 0.02, 0.03, 0.045),
+        "sigma": (0.003, 0.005, 0.01, 0.02, 0.03),
         "method": ("BayesShrink", "VisuShrink"),
         "basis": ("db2", "sym4"),
     },

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import warnings
@@ -82,7 +83,9 @@ def _enhance(args: argparse.Namespace, overrides: list[str]) -> int:
 def _inspect(args: argparse.Namespace, overrides: list[str]) -> int:
     from medjax.data import inspect
 
-    return inspect.main(args.data, output=args.output)
+    found = inspect.inspect(args.data, output=args.sheet)
+    print(json.dumps(found, indent=2) if args.json else inspect.format_report(found))
+    return 1 if found["bad"] else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -122,7 +125,8 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("inspect", _inspect, "Look at a data folder before any training.")
     sub.add_argument("data", type=Path, metavar="DATA")
-    sub.add_argument("--output", type=Path, help="where the contact sheet and the JSON go (default: nowhere)")
+    sub.add_argument("--sheet", type=Path, help="a PNG file for the contact sheet")
+    sub.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 

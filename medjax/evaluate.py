@@ -82,7 +82,7 @@ def evaluate(
 
     Raises NonFiniteError naming the image for which the model gives NaN or infinity, DataError for an empty split.
     """
-    run = _Run(predict, dict(baselines or {}), sample, num_samples, score=_scorer(tuple(metrics.items())), names=names)
+    run = _Run(predict, dict(baselines or {}), sample, num_samples, metrics=metrics, names=names)
     with tqdm(desc="evaluating", unit="image", disable=not progress, leave=False) as bar:
         for batch in batches:
             bar.update(run.add(batch, key))
@@ -105,15 +105,16 @@ def evaluate(
 class _Run:
     """What one pass over the batches gathers."""
 
-    def __init__(self, predict, baselines, sample, num_samples, *, score, names):
-        self.predict, self.baselines, self.score, self.names = predict, baselines, score, names
+    def __init__(self, predict, baselines, sample, num_samples, *, metrics, names):
+        self.predict, self.baselines, self.metrics, self.names = predict, baselines, list(metrics), names
+        self.score = _scorer(tuple(metrics.values()))
         self.sample, self.num_samples = sample, num_samples if sample and num_samples > 1 else 0
         self.index: list[int] = []
         self.scores: dict[str, dict[str, list]] = {}
         self.shuffled: list[float] = []  # PSNR of each source with the target of the image before it
         self.maps: list[dict[str, Any]] = []
         self.pool: list[tuple[np.ndarray, ...]] = []
-        self.previous = None
+        self.previous: np.ndarray | None = None
 
     def add(self, batch: Batch, key: Key) -> int:
         """Score one batch; how many images it held."""
@@ -123,11 +124,11 @@ class _Run:
             return 0
         visible = {name: value for name, value in batch.items() if name not in ("target", "mask")}
         source, target = (np.asarray(to_unit(np.asarray(batch[n], np.float32))) for n in ("source", "target"))
-        raw = np.asarray(self.predict(visible, key)["target"], np.float32)
-        for i, ok in zip(index, np.isfinite(raw[keep]).all((1, 2, 3)), strict=True):
-            if not ok:
-                raise NonFiniteError(f"the model's output for image '{self.names[i]}' is not finite")
-        output = to_unit(raw)
+        output = np.asarray(self.predict(visible, key)["target"], np.float32)
+        bad = [i for i, image in zip(index, output[keep], strict=True) if not np.isfinite(image).all()]
+        if bad:
+            raise NonFiniteError(f"the model's output for image '{self.names[bad[0]]}' is not finite")
+        output = to_unit(output)
         if source.shape == target.shape:
             self._record("input", source, target, keep)
             self._shuffle(source, target, keep)
@@ -145,7 +146,7 @@ class _Run:
         return len(index)
 
     def _record(self, row: str, output: Array, target: Array, keep: Array) -> None:
-        for name, value in self.score(output, target).items():
+        for name, value in zip(self.metrics, self.score(output, target), strict=True):
             self.scores.setdefault(row, {}).setdefault(name, []).append(np.asarray(value, np.float64)[keep])
 
     def _shuffle(self, source: Array, target: Array, keep: Array) -> None:
@@ -161,8 +162,8 @@ class _Run:
 
 
 @functools.lru_cache(maxsize=8)  # a second evaluation in one process compiles nothing
-def _scorer(metrics: tuple[tuple[str, Callable], ...]) -> Callable[[Array, Array], dict[str, Array]]:
-    return jax.jit(lambda output, target: {name: metric(output, target) for name, metric in metrics})
+def _scorer(metrics: tuple[Callable, ...]) -> Callable[[Array, Array], list[Array]]:
+    return jax.jit(lambda output, target: [metric(output, target) for metric in metrics])
 
 
 def _apply(enhance: Callable, source: Array, target: Array, keep: Array) -> np.ndarray:
@@ -181,14 +182,12 @@ def _examples(evaluation: Evaluation, run: _Run, count: int) -> dict[str, np.nda
     chosen = list(picked)
     fields = ("source", "target", "model", "std")[: len(run.pool[0])]
     examples = {name: np.stack([run.pool[i][k] for i in chosen]) for k, name in enumerate(fields)}
-    examples["names"] = np.array([evaluation.names[i] for i in chosen])
-    examples["ranks"] = np.array(list(picked.values()))
+    examples |= {"names": np.array([evaluation.names[i] for i in chosen]), "ranks": np.array(list(picked.values()))}
     best = tables.best_baseline(evaluation.scores)
     if best:
+        every = np.ones(len(chosen), bool)
         examples["baseline"] = np.array(best)
-        examples["best_baseline"] = _apply(
-            run.baselines[best], examples["source"], examples["target"], np.ones(len(chosen), bool)
-        )
+        examples["best_baseline"] = _apply(run.baselines[best], examples["source"], examples["target"], every)
     return examples
 
 
@@ -197,8 +196,7 @@ def _warnings(scores: Mapping[str, Any], run: _Run) -> list[str]:
     if "input" not in scores or "psnr" not in scores["input"] or not run.shuffled:
         return []
     true, shuffled = scores["input"]["psnr"][1:], np.array(run.shuffled)
-    gain, wins = float(np.mean(true - shuffled)), float(np.mean(true > shuffled))
-    if gain >= 1 and wins >= 0.75:
+    if np.mean(true - shuffled) >= 1 and np.mean(true > shuffled) >= 0.75:
         return []
     return [
         f"the input row looks like that of shuffled pairs: {true.mean():.1f} dB against its own targets, "
@@ -211,8 +209,7 @@ def write(evaluation: Evaluation, directory: str | Path, *, summary: Mapping[str
 
     The CSV has a row per image: name, the columns, then `row.metric` (and `uncertainty.name`) values.
     """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    (directory := Path(directory)).mkdir(parents=True, exist_ok=True)
     fields = {"name": evaluation.names, **evaluation.columns}
     for row, metrics in {**evaluation.scores, "uncertainty": evaluation.uncertainty}.items():
         fields |= {f"{row}.{metric}": [repr(float(v)) for v in values] for metric, values in metrics.items()}
@@ -238,17 +235,16 @@ def read(directory: str | Path) -> tuple[dict[str, Any], Evaluation]:
     except (OSError, ValueError) as error:
         raise DataError(f"{directory} holds no complete evaluation: {error}") from error
     values = dict(zip(header, zip(*lines, strict=True), strict=True))
-    evaluation = Evaluation(names=list(values.pop("name")), scores={}, examples=examples)
-    rows = {*summary["rows"], "uncertainty"}
+    curves, notes = summary.get("uncertainty", {}).get("sparsification", {}), summary.get("warnings", [])
+    names = list(values.pop("name"))
+    evaluation = Evaluation(names, {}, sparsification=curves, examples=examples, warnings=list(notes))
     for name, column in values.items():
         row, _, metric = name.partition(".")
-        if row not in rows or not metric:
+        if metric and row in (*summary["rows"], "uncertainty"):
+            into = evaluation.uncertainty if row == "uncertainty" else evaluation.scores.setdefault(row, {})
+            into[metric] = np.array(column, np.float64)
+        else:
             evaluation.columns[name] = list(column)
-            continue
-        into = evaluation.uncertainty if row == "uncertainty" else evaluation.scores.setdefault(row, {})
-        into[metric] = np.array(column, np.float64)
-    evaluation.warnings = list(summary.get("warnings", ()))
-    evaluation.sparsification = summary.get("uncertainty", {}).get("sparsification", {})
     return summary, evaluation
 
 
@@ -260,6 +256,5 @@ def _replace(path: Path, content: bytes) -> None:
             file.write(content)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    finally:
         Path(temporary).unlink(missing_ok=True)
-        raise

@@ -40,11 +40,11 @@ def resize(image: np.ndarray, size: tuple[int, int], *, resampler: Image.Resampl
 
 
 def _at_trained_size(enhance: Enhance, image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The model's input and output `[h', w', 1]` in [-1, 1] for an image fitted into `size`, aspect kept, mirrored to fill it."""
+    """Input and output `[h', w', 1]` of the model in [-1, 1] for an image fitted into `size`, aspect kept, mirrored."""
     factor = min(size[0] / image.shape[0], size[1] / image.shape[1])
-    fitted = tuple(max(1, min(s, round(n * factor))) for n, s in zip(image.shape, size))
+    fitted = tuple(max(1, min(s, round(n * factor))) for n, s in zip(image.shape[:2], size, strict=True))
     small = to_signed(resize(image, fitted).clip(0, 1))
-    y, x = (reflected(n, np.arange(s)) for n, s in zip(fitted, size))
+    y, x = (reflected(n, np.arange(s)) for n, s in zip(fitted, size, strict=True))
     result = np.asarray(enhance(small[y[:, None], x[None, :]][None], np.zeros(1, np.int32)), np.float32)[0]
     if not np.isfinite(result).all():
         raise DataError("the model's output is not finite")
@@ -68,7 +68,7 @@ def enhance_image(
 
     predict: float32 `[B, h, w, 1]` in [-1, 1] -> the same; called with one shape only (B = batch_size and h = w = tile
         at `scale="native"`, B = 1 and (h, w) = size at `scale="trained"`).
-    size: the pixel grid of training (height, width), for `scale="trained"`; another aspect is kept, and mirrored to fill it.
+    size: the pixel grid of training (height, width), for `scale="trained"`; another aspect is kept, the rest mirrored.
     Raises ConfigError for options that do not fit together, DataError where the output is not finite.
     """
     if image.ndim != 3 or image.shape[2] != 1:
@@ -135,7 +135,7 @@ def _draws(sample: Sample, keys: Sequence[Array], x: np.ndarray, index: np.ndarr
 
 
 class Outcome(NamedTuple):
-    """What became of the files: the images written, the maps of deviation written, and (input, reason) of those that failed."""
+    """What became of the files: images written, maps of deviation written, and (input, reason) of those that failed."""
 
     written: list[Path]
     maps: list[Path]
@@ -146,8 +146,8 @@ def plan(inputs: Sequence[str | Path], output_dir: str | Path) -> list[tuple[Pat
     """(input, output) for each image in `inputs`, files or folders (searched to their depth, their structure kept).
 
     No two outputs have the same name: of two that would, the second gets `_2`. What already lies in an output folder
-    inside an input folder is left out. Raises DataError where an input is absent or nothing is found, ConfigError where an
-    output would replace an input.
+    inside an input folder is left out. Raises DataError where an input is absent or nothing is found, ConfigError where
+    an output would replace an input.
     """
     output_dir, found = Path(output_dir), {}
     for given in map(Path, inputs):
@@ -211,7 +211,7 @@ def enhance_files(
         for path, output in bar:
             bar.set_postfix_str(path.name)
             map_path = _free(output.with_name(f"{output.stem}_std.tiff"), taken) if num_samples else None
-            options["on_progress"] = lambda share: bar.set_postfix_str(f"{path.name} {share:.0%}")
+            options["on_progress"] = lambda share, name=path.name: bar.set_postfix_str(f"{name} {share:.0%}")
             try:
                 if not overwrite and output.exists():
                     raise DataError(f"{output}: exists already and is not overwritten unless asked")
@@ -230,7 +230,7 @@ def enhance_files(
 
 
 def _write_enhanced(predict: Predict, path: Path, output: Path, **options: Any) -> None:
-    """Read, enhance, write; the image read is let go before writing, so that two never lie beside the encoder's own copies."""
+    """Read, enhance, write; what was read is let go before writing, which makes copies of its own."""
     image, encoding = formats.read(path)
     image = enhance_image(predict, image, **options)
     os.makedirs(output.parent, exist_ok=True)
@@ -238,7 +238,7 @@ def _write_enhanced(predict: Predict, path: Path, output: Path, **options: Any) 
 
 
 def _write_map(key: Array, sample: Sample, path: Path, output: Path, **options: Any) -> None:
-    """Standard deviations are small: in the image's own 8 bits they would round to nothing, so they are stored as floats."""
+    """Deviations are small: in the image's own 8 bits they would round to nothing, so they are stored as floats."""
     image, encoding = formats.read(path)
     plain = formats.Encoding(format="tiff", dtype="float32", low=0.0, high=float(encoding.high) - float(encoding.low))
     os.makedirs(output.parent, exist_ok=True)

@@ -1,8 +1,9 @@
 """Tiles over an image of any size, and the blend that puts their results together without a seam.
 
-Images are float32 `[H, W, 1]` in [0, 1], tiles `[B, tile, tile, 1]` in [-1, 1]. A tile's outer `overlap` pixels are context
-and thrown away; over the next `blend` pixels it fades into its neighbour by a raised cosine. The weights sum to 1 at every
-pixel, and where a model's receptive field reaches no further than `overlap`, the result does not depend on the tile size.
+Images are float32 `[H, W, 1]` in [0, 1], tiles `[B, tile, tile, 1]` in [-1, 1]. A tile's outer `overlap` pixels are
+context and thrown away; over the next `blend` pixels it fades into its neighbour by a raised cosine. The weights sum to
+1 at every pixel, and where a model's receptive field reaches no further than `overlap`, the result does not depend on
+the tile size.
 Tiles start at multiples of `align`, which keeps the phase of JPEG's 8x8 blocks and of layers with stride 2, 4, ...
 
 Memory: beside the image only the result is held at full size; tiles are cut, enhanced and added batch by batch.
@@ -19,7 +20,7 @@ from medjax.types import Array, ConfigError, DataError, to_signed
 
 
 class Tiles(NamedTuple):
-    """Where the tiles of one axis lie: `starts` [n], the tile's extent, and `weights` [n, tile] that sum to 1 at every pixel."""
+    """The tiles of one axis: `starts` [n], a tile's extent, and `weights` [n, tile] that sum to 1 at every pixel."""
 
     starts: np.ndarray
     tile: int
@@ -52,7 +53,7 @@ def tiles_along(length: int, *, tile: int = 256, overlap: int = 32, blend: int =
         if i < count - 1:
             weights[i, tile - len(ramp) :] *= ramp[::-1]
         total[start : start + tile] += weights[i]
-    shares = np.stack([w / total[start : start + tile] for w, start in zip(weights, starts)])
+    shares = np.stack([w / total[start : start + tile] for w, start in zip(weights, starts, strict=True)])
     return Tiles(starts, tile, shares.astype(np.float32))
 
 
@@ -77,7 +78,7 @@ def blended(
 ) -> np.ndarray:
     """Apply `enhance` to the tiles of `image` `[H, W, 1]` in [0, 1] and join the results, unclipped, to `[H, W, 1]`.
 
-    enhance: tiles `[batch_size, tile, tile, 1]` in [-1, 1] and their numbers int32 `[batch_size]` -> the same shape, in any range.
+    enhance: tiles `[batch_size, tile, tile, 1]` in [-1, 1], numbers int32 `[batch_size]` -> the same shape, any range.
     on_progress: called with the fraction done. Raises DataError where a result is not finite.
     """
     height, width = image.shape[:2]
@@ -96,7 +97,7 @@ def blended(
         result = np.asarray(enhance(batch.copy(), index), np.float32)[..., 0]
         if not np.isfinite(result).all():
             raise DataError("the model's output is not finite")
-        for (i, j), piece in zip(now, result):
+        for (i, j), piece in zip(now, result, strict=False):
             y0, x0 = rows.starts[i], columns.starts[j]
             target = out[y0 : y0 + tile, x0 : x0 + tile]
             weight = rows.weights[i][:, None] * columns.weights[j][None, :]

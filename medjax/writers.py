@@ -1,9 +1,9 @@
 """What a run leaves for its reader while it trains: `metrics.jsonl`, TensorBoard events, sample sheets.
 
-`metrics.jsonl` holds one JSON object per line, `{"step", "split", name: value, ..., "time": {...}}`, flushed line by line.
-Values are written so that a float32 comes back to the bit; what is not finite is written as null and read back as NaN. A
-resumed run first drops the rows after the step it resumes from and a half-written last line, so that its file ends
-equal to an unbroken run's in everything but "time". Write a step's rows before its checkpoint.
+`metrics.jsonl` holds one JSON object per line, `{"step", "split", name: value, ..., "time": {...}}`, flushed line by
+line. Values are written so that a float32 comes back to the bit; what is not finite is written as null and read back as
+NaN. A resumed run first drops the rows after the step it resumes from and a half-written last line, so that its file
+ends equal to an unbroken run's in everything but "time". Write a step's rows before its checkpoint.
 
 Pictures are `[N, H, W, C]` in [0, 1], C = 1 or 3; sheets are `samples/NAME_000123.png`.
 """
@@ -35,7 +35,7 @@ def _number(value: Any) -> float | int | None:
 
 
 def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """(line, object) for each line; a last line without its end is left out, any other that is no row is a DataError."""
+    """(line, object) for each line; a torn last line is left out, any other that is no row is a DataError."""
     rows = []
     lines = path.read_bytes().split(b"\n")[:-1]
     for number, line in enumerate(lines, start=1):
@@ -52,7 +52,7 @@ def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl` (or of the workdir that holds it), in order; [] where there is none yet. null becomes NaN."""
+    """The rows of a `metrics.jsonl` (or of the workdir that holds it), in order, null as NaN; [] where it is not."""
     path = Path(path)
     path = path / METRICS if path.is_dir() else path
     if not path.exists():
@@ -61,7 +61,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 
 
 def truncate(path: str | Path, step: int | None) -> int:
-    """Drop the rows after `step` (None: keep all) and a half-written last line from a `metrics.jsonl`; returns how many bytes went.
+    """Drop the rows after `step` (None: none) and a half-written last line from a `metrics.jsonl`; returns bytes lost.
 
     The file is replaced in one move, so a second kill at this moment loses nothing.
     """
@@ -83,7 +83,7 @@ def truncate(path: str | Path, step: int | None) -> int:
 class Writer:
     """Scalars and images of one run, to files in `workdir`; use it as a context manager or `close` it.
 
-    resume_step: the step restored from a checkpoint (0 for a fresh start): later rows are dropped. None keeps every whole row.
+    resume_step: the step restored from a checkpoint (0: a fresh start); later rows are dropped. None keeps every row.
     tensorboard: also write events to `workdir/tensorboard` (what a resumed run repeats is purged there too).
     """
 
@@ -91,7 +91,7 @@ class Writer:
         self.workdir = Path(workdir)
         self.workdir.mkdir(parents=True, exist_ok=True)
         truncate(self.workdir / METRICS, resume_step)
-        self._file = open(self.workdir / METRICS, "a", encoding="utf-8")
+        self._file = open(self.workdir / METRICS, "a", encoding="utf-8")  # noqa: SIM115
         self._events = None
         if tensorboard:
             from tensorboardX import SummaryWriter
@@ -100,7 +100,7 @@ class Writer:
             self._events = SummaryWriter(str(self.workdir / "tensorboard"), purge_step=purge)
 
     def scalars(self, step: int, split: str, values: Mapping[str, Any], time: Mapping[str, Any] | None = None) -> None:
-        """Append one row. values: name -> scalar (numpy, jax or Python); time: what differs from run to run (seconds, images/s)."""
+        """Append one row. values: name -> scalar (numpy, jax, Python); time: what differs from run to run (seconds)."""
         if taken := [name for name in values if name in RESERVED]:
             raise ValueError(f"{taken[0]!r} cannot name a metric: the rows of {METRICS} use it themselves")
         numbers = {name: _number(value) for name, value in values.items()}
@@ -148,9 +148,9 @@ def _to_bytes(picture: np.ndarray) -> np.ndarray:
 def sample_sheet(
     columns: Mapping[str, Array], *, labels: Sequence[str] = (), min_side: int = 192, gap: int = 6
 ) -> np.ndarray:
-    """A grid as uint8 `[h, w]` (`[h, w, 3]` where a column has colour): a row for each image, a labelled column for each entry.
+    """A grid as uint8 `[h, w]` (`[h, w, 3]` with colour): a row for each image, a labelled column for each entry.
 
-    columns: {label: `[N, H, W, C]` in [0, 1]}, all with one N; each column may have its own size. labels: a name for each row.
+    columns: {label: `[N, H, W, C]` in [0, 1]}, one N for all, each of its own size. labels: a name for each row.
     Images smaller than `min_side` are magnified by a whole factor, pixel by pixel, so that nothing is invented.
     """
     arrays = {label: np.asarray(column, np.float32) for label, column in columns.items()}

@@ -39,7 +39,7 @@ def blur(x):
 def test_the_weights_sum_to_one_and_starts_keep_the_phase(length, options):
     tiles = tiles_along(length, align=16, **options)
     total = np.zeros(tiles.starts[-1] + tiles.tile)
-    for start, weights in zip(tiles.starts, tiles.weights):
+    for start, weights in zip(tiles.starts, tiles.weights, strict=True):
         total[start : start + tiles.tile] += weights
     np.testing.assert_allclose(total, 1, atol=1e-6)
     assert len(total) >= length and not (tiles.starts % 16).any()
@@ -141,7 +141,7 @@ def test_the_output_stays_in_range():
 
 
 def test_memory_grows_by_no_more_than_the_result():
-    """tracemalloc counts numpy's own: between 512 and 2048 pixels the peak may grow by the output, and half of it for slack."""
+    """tracemalloc counts numpy's own: from 512 to 2048 pixels the peak may grow by the output and half for slack."""
     peaks = []
     for side in (512, 2048):
         image = np.zeros((side, side, 1), np.float32)

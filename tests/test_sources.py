@@ -99,6 +99,12 @@ def test_nih_images_that_are_not_there(nih):
     assert len(source) == 2 and "1 of the 3" in source.notes[0]
 
 
+def test_nih_images_that_are_empty(nih):
+    (nih / "images_001" / "images" / ROWS[0][0]).write_bytes(b"")
+    with pytest.raises(DataError, match=r"1 images are empty .*00000001_000\.png"):
+        sources.nih_cxr14(nih)
+
+
 def test_nih_tables_that_cannot_be_used(nih):
     path = nih / "Data_Entry_2017.csv"
     table(path, COLUMNS[:3] + ["Patient"] + COLUMNS[4:], ROWS)
@@ -107,6 +113,14 @@ def test_nih_tables_that_cannot_be_used(nih):
     table(path, COLUMNS, [[*ROWS[0][:1], "Broken Heart", *ROWS[0][2:]]])
     with pytest.raises(DataError, match="Broken Heart"):
         sources.nih_cxr14(nih)
+    table(path, COLUMNS, [*ROWS[:2], ROWS[0]])
+    with pytest.raises(DataError, match=r"names 1 images more than once: 00000001_000\.png"):
+        sources.nih_cxr14(nih)
+    table(path, COLUMNS, [ROWS[0], [*ROWS[1][:3], "", *ROWS[1][4:]]])
+    with pytest.raises(DataError, match=r"no patient for 1 images: 00000001_001\.png"):
+        sources.nih_cxr14(nih)
+    table(path, COLUMNS, [ROWS[0], ROWS[1][:2]])  # a line cut short has no view, so it is not frontal
+    assert sources.nih_cxr14(nih).names == [ROWS[0][0]]
     table(path, COLUMNS, [])
     with pytest.raises(DataError, match="no rows"):
         sources.nih_cxr14(nih)

@@ -17,6 +17,7 @@ from medjax import baselines, evaluate, inference
 from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build import networks
+from medjax.build.training import set_up_jax
 from medjax.checkpoint import Checkpoints, load_into
 from medjax.objective import Objective
 from medjax.rng import named
@@ -53,6 +54,7 @@ def load(workdir: str | Path, *, which: str = "best") -> Model:
     if not workdir.is_dir():
         raise CheckpointError(f"the workdir {workdir} is absent")
     config = configs.read(workdir)
+    set_up_jax(config)
     with Checkpoints(workdir, best=config.train.best, read_only=(workdir / "checkpoints").is_dir()) as checkpoints:
         step, weights = checkpoints.weights(which)
     plain = config.copy_and_resolve_references()
@@ -112,7 +114,7 @@ def score_run(
     )
     summary = evaluate.summarise(evaluation, protocol=protocol(model, data, params), dataset=data.source.kind, split=split, by=by)
     summary["versions"] = configs.versions()
-    evaluate.write(evaluation, summary, Path(output or workdir))
+    evaluate.write(evaluation, Path(output or workdir), summary=summary)
     return summary
 
 

@@ -21,6 +21,7 @@ from medjax.types import Batches, ConfigError, DataError, to_signed
 
 LABELS = ("none", "single", "multi")
 _CACHE_BYTES = 1 << 30
+_ENDLESS = 1 << 48  # images; grain's own repeat(None) overflows for one image in batches of one
 
 
 def train_batches(
@@ -57,16 +58,11 @@ def train_batches(
       cache_bytes: memory for images already decoded and resized.
 
     Returns:
-      batches(start): an iterator from batch number `start`.
-
-    Raises:
-      DataError, ConfigError: here for options and empty splits; from the iterator for files.
+      batches(start): an iterator from batch number `start`. DataError and ConfigError come here for options and empty
+      splits, from the iterator for files.
     """
     chosen = _check(source, indices, degradation, labels, batch_size)
-    if crop_size is None and image_size is None:
-        raise ConfigError("training batches need an image_size or a crop_size, or images would differ in shape")
-    if crop_size is not None and image_size is not None and crop_size > image_size:
-        raise ConfigError(f"crop_size {crop_size} is larger than image_size {image_size}")
+    _check_sizes(image_size, crop_size)
     stored = _prepared(source, image_size, degradation, cache_bytes)
 
     def element(position: int, index: int) -> dict[str, np.ndarray]:
@@ -80,14 +76,9 @@ def train_batches(
         images = _degraded(images, degradation, image_size, seed, epoch + 1, index, whole=False)
         return _finished(images, source, index, labels)
 
-    order = int(generator(seed, "shuffle").integers(2**32))
-    dataset = (
-        grain.MapDataset.source(chosen)
-        .shuffle(seed=order)
-        .repeat(None)
-        .map_with_index(element)
-        .batch(batch_size, batch_fn=_stack)
-    )
+    order, epochs = int(generator(seed, "shuffle").integers(2**32)), _ENDLESS // len(chosen) + 1
+    dataset = grain.MapDataset.source(chosen).shuffle(seed=order).repeat(epochs).map_with_index(element)
+    dataset = dataset.batch(batch_size, batch_fn=_stack)
 
     def batches(start: int) -> Iterator[dict[str, np.ndarray]]:
         return _iterate(dataset, start, threads, prefetch)
@@ -221,3 +212,10 @@ def _check(
 def _path(source: Source, index: int) -> str:
     record = source.records[index]
     return record.paths[0] if record.paths else record.name
+
+
+def _check_sizes(image_size: int | None, crop_size: int | None) -> None:
+    if crop_size is None and image_size is None:
+        raise ConfigError("training batches need an image_size or a crop_size, or images would differ in shape")
+    if crop_size is not None and image_size is not None and crop_size > image_size:
+        raise ConfigError(f"crop_size {crop_size} is larger than image_size {image_size}")

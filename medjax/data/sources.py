@@ -98,7 +98,8 @@ def pairs(
 
     def load(i: int) -> Images:
         images = {
-            k: formats.read(p, value_range=value_range)[0] for k, p in zip(("source", "target"), records[i].paths, strict=True)
+            k: formats.read(p, value_range=value_range)[0]
+            for k, p in zip(("source", "target"), records[i].paths, strict=True)
         }
         _same_size(*records[i].paths, images["source"].shape[:2], images["target"].shape[:2])
         return images

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = [
-                {(k or "").strip(): (v or "").strip() for k, v in row.items() if isinstance(v, str)}
+                {name.strip(): (value or "").strip() for name, value in row.items() if name is not None}
                 for row in csv.DictReader(file)
             ]
     except FileNotFoundError as error:
@@ -166,6 +166,7 @@ def _finish(
     _choice("missing", missing, ("error", "skip"))
     if not records:
         raise DataError(f"{table}: no row is left by the chosen views and labels")
+    _check_rows(table, records)
     where = find_images(root / images if images else root, {record.name for record in records})
     absent = [record.name for record in records if record.name not in where]
     notes: tuple[str, ...] = ()
@@ -180,12 +181,26 @@ def _finish(
     if limit is not None and limit < len(records):
         chosen = sorted(generator(seed, "limit").choice(len(records), limit, replace=False))
         records = [records[i] for i in chosen]
+    hollow = [record.paths[0] for record in records if os.path.getsize(record.paths[0]) == 0]
+    if hollow:
+        raise DataError(f"{len(hollow)} images are empty (zero bytes): {some(hollow)}")
     kept = tuple(records)
 
     def load(i: int) -> Images:
         return {"target": formats.read(kept[i].paths[0])[0]}
 
     return Source(kind, kept, load, tuple(names), notes=notes)
+
+
+def _check_rows(table: Path, records: Sequence[Record]) -> None:
+    """Every row needs a patient and a name of its own."""
+    names = [record.name for record in records]
+    twice = sorted({name for name, count in Counter(names).items() if count > 1})
+    if twice:
+        raise DataError(f"{table} names {len(twice)} images more than once: {some(twice)}")
+    nobody = [record.name for record in records if not record.patient]
+    if nobody:
+        raise DataError(f"{table} gives no patient for {len(nobody)} images: {some(nobody)}")
 
 
 def _at(record: Record, path: str) -> Record:

@@ -1,4 +1,4 @@
-"""Figures: data in, a matplotlib Figure out; nothing is read, written or shown here. `png` turns a Figure into bytes."""
+"""Figures: data in, a matplotlib Figure out; nothing is read, written or shown here. `png` makes bytes of a Figure."""
 
 from __future__ import annotations
 

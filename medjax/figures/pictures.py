@@ -35,7 +35,7 @@ def decibels(image: Array, target: Array) -> float:
 
 
 def zoom_box(target: Array, *, side: int | None = None) -> tuple[int, int, int]:
-    """(top, left, side) of the square of the reference richest in detail, a quarter of the image wide unless `side` is given.
+    """(top, left, side) of the square of the reference richest in detail, a quarter of the image wide by default.
 
     Chosen from the reference alone, so that no result can pick its best corner; gradients are capped at their 95th
     percentile, so that a burnt-in letter does not win, and the outer eighth is left out.
@@ -75,7 +75,7 @@ def _boxed(axes: Axes, box: tuple[int, int, int]) -> None:
 def comparison(
     images: Mapping[str, Array], target: Array, *, target_label: str = "reference", title: str = ""
 ) -> Figure:
-    """Side by side: each of `images` {label: image} and the reference; below them a zoom of each and its absolute error.
+    """Side by side: each of `images` {label: image} and the reference; below, a zoom of each and its absolute error.
 
     Every image carries its PSNR; the square is the zoom; errors share one scale, in percent of the full range.
     """
@@ -97,7 +97,7 @@ def comparison(
         _show(grid[1, column], image[crop])
         if label in errors:
             drawn = _show(grid[2, column], errors[label] * 100, cmap=ERROR_MAP, norm=scale, vmin=None, vmax=None)
-    for axes, name in zip(grid[:, 0], ("whole", "zoom", "absolute error")):
+    for axes, name in zip(grid[:, 0], ("whole", "zoom", "absolute error"), strict=True):
         axes.set_ylabel(name)
     grid[2, -1].axis("off")
     _error_bar(figure, grid[2, -1], drawn)
@@ -129,10 +129,10 @@ def cases(examples: Mapping[str, Mapping[str, Array]], *, reference: str = "refe
     figure = Figure(figsize=(WIDTH, (cell * ratio + 0.22) * len(examples) + 0.25))
     grid = figure.subplots(len(examples), len(labels) + 1, squeeze=False)
     drawn = None
-    for axes, label in zip(grid[0], labels):
+    for axes, label in zip(grid[0], labels, strict=False):
         axes.set_title(label, loc="center")
-    for row, (name, example) in zip(grid, examples.items()):
-        for axes, label in zip(row, labels):
+    for row, (name, example) in zip(grid, examples.items(), strict=True):
+        for axes, label in zip(row, labels, strict=False):
             _show(axes, plane(example[label]))
             if label != reference:
                 axes.set_xlabel(f"{decibels(example[label], example[reference]):.2f} dB", fontsize=7.5, labelpad=2)
@@ -160,7 +160,7 @@ def maps(
     top = max(float(np.percentile(plane(m), 99.5)) for m in overlays.values()) or 1.0
     extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
     drawn = None
-    for axes, (name, overlay) in zip(grid[1:], overlays.items()):
+    for axes, (name, overlay) in zip(grid[1:], overlays.items(), strict=True):
         drawn = _show(axes, plane(overlay), cmap=colours, vmax=top, extent=extent)
         axes.set_title(name, loc="center")
     bar = figure.colorbar(drawn, ax=list(grid), extend="max", shrink=0.8)

@@ -15,7 +15,7 @@ from medjax.figures.style import BLUE, GREEN, GREY, NAMES, ORANGE, WIDTH, colour
 
 @styled
 def score_histograms(scores: Mapping[str, Sequence[float]], metric: str) -> Figure:
-    """How the images' scores spread: {row: [n]}, one outline each over shared bins, the mean as a line of its colour."""
+    """How the images' scores spread: {row: [n]}, one outline each over shared bins, the mean as a dashed line."""
     figure = Figure(figsize=(WIDTH * 0.75, 2.6))
     axes = figure.subplots()
     finite = {row: np.asarray(v, float)[np.isfinite(v)] for row, v in scores.items()}
@@ -93,7 +93,7 @@ def _near(means: Sequence[float], ends: Sequence[Sequence[float]]) -> tuple[floa
     """The axis for `intervals`: the rows within four times the middle half's spread of it, and room for the numbers."""
     quarter, three = np.percentile(means, [25, 75])
     reach = 4 * max(three - quarter, 1e-3 * abs(three), 1e-9)
-    kept = [end for mean, end in zip(means, ends) if quarter - reach <= mean <= three + reach]
+    kept = [end for mean, end in zip(means, ends, strict=True) if quarter - reach <= mean <= three + reach]
     low, high = min(end[0] for end in kept), max(end[1] for end in kept)
     room = max(high - low, 1e-6)
     return low - 0.08 * room, high + 0.15 * room

@@ -21,7 +21,7 @@ def series(rows: Sequence[Mapping[str, Any]], name: str, split: str) -> tuple[np
     """(steps, values) of one metric of `read_metrics` rows; what is missing or not finite is left out."""
     pairs = [(row["step"], row[name]) for row in rows if row["split"] == split and name in row]
     pairs = [(s, v) for s, v in pairs if isinstance(v, (int, float)) and math.isfinite(v)]
-    steps, values = zip(*pairs) if pairs else ((), ())
+    steps, values = zip(*pairs, strict=True) if pairs else ((), ())
     return np.array(steps), np.array(values, float)
 
 
@@ -55,9 +55,9 @@ def curves(rows: Sequence[Mapping[str, Any]], panels: Mapping[str, Mapping[str, 
     columns = min(2, len(panels))
     figure = Figure(figsize=(WIDTH if columns == 2 else WIDTH * 0.75, 2.4 * -(-len(panels) // columns)))
     grid = figure.subplots(-(-len(panels) // columns), columns, squeeze=False).ravel()
-    for axes, (title, metrics) in zip(grid, panels.items()):
+    for axes, (title, metrics) in zip(grid, panels.items(), strict=False):
         axes.set_title(title)
-        for colour, (name, label) in zip(CYCLE, metrics.items()):
+        for colour, (name, label) in zip(CYCLE, metrics.items(), strict=False):
             steps, values = series(rows, name, "train")
             if len(steps):
                 window = len(steps) // 30 if len(steps) > 60 else 1
@@ -102,10 +102,10 @@ def quality_curves(
     """Validation quality over training. references: {label: {metric: value}}, level lines (input, best baseline)."""
     metrics = [m for m in metrics if len(series(rows, m, "validation")[0])]
     figure = Figure(figsize=(WIDTH, 2.6))
-    for axes, metric in zip(figure.subplots(1, max(1, len(metrics)), squeeze=False)[0], metrics):
+    for axes, metric in zip(figure.subplots(1, max(1, len(metrics)), squeeze=False)[0], metrics, strict=False):
         steps, values = series(rows, metric, "validation")
         axes.plot(steps, values, color=BLUE, marker="o", ms=3, label="model")
-        for style, (label, levels) in zip(("--", ":", "-."), (references or {}).items()):
+        for style, (label, levels) in zip(("--", ":", "-."), (references or {}).items(), strict=False):
             if metric in levels:
                 axes.axhline(levels[metric], color="#444444", ls=style, lw=1, label=label)
         axes.set_ylabel(f"{unit(metric)}, validation mean")

@@ -74,8 +74,12 @@ def to_unit(path: Path, values: np.ndarray, low: float, high: float) -> np.ndarr
     if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
         raise DataError(f"{path} holds {int((~np.isfinite(values)).sum())} values that are NaN or infinite")
     wide = np.float64 if values.dtype.itemsize > 4 or values.dtype.name in ("int32", "uint32") else np.float32
-    image = (values.astype(wide) - wide(low)) / wide(high - low)
-    return np.clip(image, 0, 1).astype(np.float32)[..., None]
+    image = values.astype(wide)
+    image -= wide(low)
+    image /= wide(high - low)
+    if (low, high) != _ENDS.get(values.dtype.name):
+        np.clip(image, 0, 1, out=image)
+    return image.astype(np.float32, copy=False)[..., None]
 
 
 def from_unit(path: Path, image: np.ndarray, encoding: Encoding) -> np.ndarray:

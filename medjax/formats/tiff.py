@@ -69,7 +69,10 @@ def _page(path: Path, file: tifffile.TiffFile) -> tifffile.TiffPage:
 
 def _values(path: Path, page: tifffile.TiffPage) -> np.ndarray:
     """Stored values [H, W] or [H, W, channels]; a palette is looked up."""
-    ends = sum(page.databytecounts), max((o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
+    ends = (
+        sum(page.databytecounts),
+        max((o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0),
+    )
     if not ends[0] or ends[1] > path.stat().st_size:
         raise DataError(f"{path} is cut short: its pixels end at byte {ends[1]} of {path.stat().st_size}")
     try:

@@ -38,7 +38,6 @@ PROTOCOL: dict[str, Any] = {
 PACKAGES = ("medjax", "jax", "jaxlib", "flax", "numpy", "scikit-image", "pillow")
 AGE_BANDS = (0, 18, 40, 60, 80)
 DIGITS = {"psnr": 2, "spectrum_ratio": 3, "gradient_ratio": 3, "checkerboard2": 3, "checkerboard4": 3}
-LOWER_IS_BETTER = ("mae", "mse", "gmsd")
 
 
 def rows(scores: Scores) -> dict[str, dict[str, dict[str, Any]]]:
@@ -118,7 +117,7 @@ def by_column(scores: Scores, columns: Mapping[str, Sequence[Any]], column: str)
 
 
 def summarise(
-    evaluation: Any, *, protocol: Mapping[str, Any], dataset: Any, split: str, by: str | None = None
+    evaluation: Any, *, protocol: Mapping[str, Any], dataset: str | Mapping[str, Any], split: str, by: str | None = None
 ) -> dict[str, Any]:
     """What `evaluation.json` holds, of an `evaluate.Evaluation`: plain JSON types, no NaN.
 
@@ -162,8 +161,7 @@ def table(summary: Mapping[str, Any], *, metrics: Sequence[str] | None = None) -
         if label == "nlm" and row_of_best == "nlm":
             continue
         parts = [
-            f"{metric} {_cell(metric, value, sign=True)}, p = {value['p_value']:.2g}, "
-            f"better on {_better(metric, value):.0%}"
+            f"{metric} {_cell(metric, value, sign=True)}, p = {value['p_value']:.2g}, better on {value['wins']:.0%}"
             for metric, value in entry.items()
             if metric in ("psnr", "ssim") and value["mean"] is not None
         ]
@@ -195,10 +193,6 @@ def _cell(metric: str, value: Mapping[str, Any] | None, *, sign: bool = False) -
     form = f"{'+' if sign else ''}.{DIGITS.get(metric, 4)}f"
     interval = value["ci95"]
     return f"{value['mean']:{form}}" + (f" [{interval[0]:{form}}, {interval[1]:{form}}]" if interval else "")
-
-
-def _better(metric: str, value: Mapping[str, Any]) -> float:
-    return 1 - value["wins"] if metric in LOWER_IS_BETTER else value["wins"]
 
 
 def _numbers(values: np.ndarray) -> np.ndarray | None:

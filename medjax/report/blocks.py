@@ -1,4 +1,4 @@
-"""The parts of a report, each made from a result file or a log: lists of HTML blocks, empty where nothing is to be said."""
+"""The parts of a report, each made from a result file or a log: lists of HTML blocks, empty where there is no data."""
 
 from __future__ import annotations
 
@@ -90,8 +90,9 @@ def result_blocks(summary: Mapping[str, Any]) -> list[str]:
     if names := _present(rows, ARTEFACTS):
         body = [[NAMES.get(r, r), *(number(m, v.get(m, {}).get("mean")) for m in names)] for r, v in rows.items()]
         caption = (
-            "Sharpness and artefacts, means over images. Detail, edges and grids are ratios to the reference: 1 is right; "
-            "detail or edges below 1 are over-smoothing, grids above 1 are checkerboards. Similarity: 1 is best; deviation: 0."
+            "Sharpness and artefacts, means over images. Detail, edges and grids are ratios to the reference: 1 is "
+            "right, detail or edges below 1 are over-smoothing, grids above 1 are checkerboards. "
+            "Similarity is best at 1, deviation at 0."
         )
         blocks.append(table(("", *[ARTEFACTS[m] for m in names]), body, caption=caption, strong=strong))
     return blocks
@@ -106,7 +107,7 @@ def _n(values: Mapping[str, Any]) -> int:
 
 
 def difference_table(differences: Mapping[str, Any]) -> str:
-    """Model minus each row it is compared with, paired by image: mean, interval, p, share of images on which it is better."""
+    """Model minus each row it is compared with, paired by image: mean, interval, p, share of images it is better on."""
     body, seen = [], set()
     for label, entry in differences.items():
         row = entry["row"]
@@ -139,8 +140,8 @@ def picture_blocks(examples: Mapping[str, np.ndarray], *, n: int, split: str) ->
     middle = first.get("median", 0)
     shown = {label: examples[field][middle] for field, label in columns.items()}
     caption = (
-        f"`{examples['names'][middle]}`, a middling image of the {split} split by the model's PSNR. Grey levels are those "
-        "of the file, none is stretched. The square, enlarged below, is where the reference has most detail."
+        f"`{examples['names'][middle]}`, a middling image of the {split} split by the model's PSNR. Grey levels are "
+        "those of the file, none is stretched. The square, enlarged below, is where the reference has most detail."
     )
     blocks = [figure(figures.comparison(shown, examples["target"][middle]), caption)]
     sets = {**{label: field for field, label in columns.items()}, "reference": "target"}
@@ -186,9 +187,9 @@ def uncertainty_blocks(summary: Mapping[str, Any]) -> list[str]:
         useful = area["mean"] < 0.9 * chance["mean"]
         blocks.append(
             text(
-                f"Rank correlation of deviation and error within an image: {cell('', correlation)} (1 would be perfect, 0 is "
+                f"Rank correlation of deviation and error within an image: {cell('', correlation)} (1 is perfect, 0 is "
                 f"worthless). Area between the curve and the best possible: {number('', area['mean'])}, against "
-                f"{number('', chance['mean'])} for a map of noise. The map is **{'informative' if useful else 'not informative'}**."
+                f"{number('', chance['mean'])} for noise: the map is **{'' if useful else 'not '}informative**."
             )
         )
     if curve := found.get("sparsification"):

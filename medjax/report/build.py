@@ -1,7 +1,7 @@
 """The report of a run: `report.html`, one file that says what was run, on what, how well it does, and how sure that is.
 
-Made from what the workdir holds (config.json, metrics.jsonl, evaluation.json and .csv, examples.npz, claims.json); what is
-absent is left out, what is there is not embellished. Studies compose their own pages of the same parts.
+Made from what the workdir holds: config.json, metrics.jsonl, evaluation.json and .csv, examples.npz, claims.json. What
+is absent is left out, what is there is not embellished. Studies compose their own pages of the same parts.
 """
 
 from __future__ import annotations
@@ -27,19 +27,23 @@ from medjax.types import DataError
 from medjax.writers import read_metrics
 
 PHANTOM = (
-    "**These are phantoms, not patients.** Every image was drawn by a computer from a model of the chest. The figures show "
-    "that the method works and compare methods with each other; they say nothing about real radiographs."
+    "**These are phantoms, not patients.** Every image was drawn by a computer from a model of the chest. The figures "
+    "show that the method works and compare methods with each other; they say nothing about real radiographs."
 )
 REAL = (
     "**These are real images** ({name}). The degradation, where one is stated in the protocol, was added by computer."
 )
 
 
-def build(workdir: str | Path, *, title: str = "") -> Path:
-    """Write `report.html` into `workdir`; returns its path. Raises DataError where there is nothing to report."""
+def build(workdir: str | Path, *, run: str | Path | None = None, title: str = "") -> Path:
+    """Write `report.html` into `workdir`; returns its path. Raises DataError where there is nothing to report.
+
+    run: the run's own workdir, where the evaluation was written elsewhere: config and metrics are read there.
+    """
     workdir = Path(workdir)
-    config = _json(workdir / "config.json")
-    rows = read_metrics(workdir)
+    run = workdir if run is None else Path(run)
+    config = _json(run / "config.json")
+    rows = read_metrics(run)
     summary, evaluation = evaluate.read(workdir) if (workdir / "evaluation.json").exists() else (None, None)
     claims = _json(workdir / "claims.json")
     if not (summary or rows or claims):

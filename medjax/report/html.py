@@ -87,17 +87,19 @@ def warning(content: str) -> str:
 def table(
     header: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str = "", strong: Sequence[int] = ()
 ) -> str:
-    """A table; a column whose cells all begin like numbers stands to the right. strong: the rows to set off, by number."""
+    """A table; a column whose cells all begin like numbers stands to the right. strong: which rows to set off."""
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     numeric = [
         bool(cells) and all(re.match(r"^([-+−<≤]?\s?\d|–?$)", row[i]) for row in cells) for i in range(len(header))
     ]
     kind = [' class="number"' if right else "" for right in numeric]
-    head = "".join(f"<th{k}>{_inline(name)}</th>" for k, name in zip(kind, header)) if any(header) else ""
+    head = "".join(f"<th{k}>{_inline(name)}</th>" for k, name in zip(kind, header, strict=True)) if any(header) else ""
     lines = []
     for number, row in enumerate(cells):
         mark = ' class="strong"' if number in strong else ""
-        lines.append(f"<tr{mark}>" + "".join(f"<td{k}>{_cell(cell)}</td>" for k, cell in zip(kind, row)) + "</tr>")
+        lines.append(
+            f"<tr{mark}>" + "".join(f"<td{k}>{_cell(cell)}</td>" for k, cell in zip(kind, row, strict=True)) + "</tr>"
+        )
     title = f"<caption>{_inline(caption)}</caption>" if caption else ""
     body = "\n".join(lines)
     return f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'

@@ -19,7 +19,7 @@ from medjax.data.phantom.texture import fractal
 from medjax.rng import generator
 from medjax.types import ConfigError
 
-__all__ = ["FINDINGS", "Phantom", "radiograph"]
+__all__ = ["FINDINGS", "Phantom", "radiograph", "sample_patient", "tissues"]
 
 FINEST = 160  # pixels: smaller images are drawn at least this fine and binned, as larger detector pixels would
 
@@ -28,7 +28,8 @@ FINEST = 160  # pixels: smaller images are drawn at least this fine and binned, 
 class Phantom:
     """A phantom radiograph with what is known of it.
 
-    `image` and the noise-free `clean` are uint16 [H, W]; `mask` (the finding; for COPD the lungs) and `lungs` bool [H, W].
+    `image` and the noise-free `clean` are uint16 [H, W]; `mask` (the finding; for
+    COPD the lungs) and `lungs` bool [H, W].
     """
 
     image: np.ndarray
@@ -43,7 +44,13 @@ class Phantom:
 
 
 def radiograph(
-    seed: int, index: int, *, size: int = 256, dose: float = 1.0, finding: str | None = None, scatter: float | None = None
+    seed: int,
+    index: int,
+    *,
+    size: int = 256,
+    dose: float = 1.0,
+    finding: str | None = None,
+    scatter: float | None = None,
 ) -> Phantom:
     """Draw phantom `index` of the series `seed`.
 
@@ -54,7 +61,7 @@ def radiograph(
       scatter: scattered over primary photons behind the patient; None is 0.25 (with a grid) for PA, 0.6 for AP views.
 
     Raises:
-      ConfigError: a size, dose, scatter or finding out of range.
+      ConfigError: a size, dose, scatter, seed, index or finding out of range.
     """
     if finding is not None and finding not in FINDINGS:
         raise ConfigError(f"unknown finding {finding!r}; phantoms have {', '.join(FINDINGS)}")
@@ -62,12 +69,15 @@ def radiograph(
         raise ConfigError(f"phantom size {size} lies outside 32 to 4096")
     if not (dose > 0 and (scatter is None or scatter >= 0)):
         raise ConfigError(f"dose {dose} must be above 0 and scatter {scatter} not below")
+    if seed < 0 or index < 0:
+        raise ConfigError(f"phantom seed {seed} and index {index} must not be negative")
     patient = sample_patient(seed, index, finding)
     factor = -(-FINEST // size)
     plane = _position(patient, size * factor)
     paths, mask, field = tissues(plane, patient)
     fluence = physics.transmission(paths, 75.0 if patient.view == "PA" else 60.0)
     share = (0.25 if patient.view == "PA" else 0.6) if scatter is None else scatter
+    fluence = physics.focus(fluence, plane.pixel, 0.03 if patient.view == "PA" else 0.05)
     window, black = display.collimator(plane, patient)
     fluence = physics.add_scatter(fluence, plane.pixel, share) * window
     fluence, mask, field, window = (_bin(a, factor) for a in (fluence, mask, field, window))
@@ -107,7 +117,7 @@ def tissues(plane: Plane, patient: Patient) -> tuple[dict[str, np.ndarray], np.n
         "soft": tissue * (1 + 0.006 * muscle) + 0.25 * breast,
         "fat": np.maximum(outside - inside, 0) + 0.75 * breast,
         "bone": bone * (outside > 0),
-        "lead": display.marker(plane, patient),
+        "lead": display.marker(plane, patient) + display.leads(plane, patient),
     }
     return paths, mask, field
 

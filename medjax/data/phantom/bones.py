@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medjax.data.phantom.patient import Patient
-from medjax.data.phantom.plane import Plane, bezier, capsule, ellipsoid, samples, smoothstep, tubes
+from medjax.data.phantom.plane import Cloud, Plane, bezier, deposit, samples, smoothstep, tubes
 from medjax.rng import generator
 
 SPONGY = 0.16  # compact bone in spongy bone, by volume, beyond what marrow's soft tissue amounts to
@@ -13,21 +13,14 @@ SPONGY = 0.16  # compact bone in spongy bone, by volume, beyond what marrow's so
 
 def skeleton(plane: Plane, patient: Patient) -> np.ndarray:
     """All bones: path length of compact bone [H, W] in cm."""
-    return ribs(plane, patient) + girdle(plane, patient) + spine(plane, patient)
+    plates, rods = girdle(plane, patient)
+    return deposit(plane, [ribs(plane, patient), *rods]) + plates + spine(plane, patient)
 
 
-def shell(plane: Plane, centre: np.ndarray, height: np.ndarray, cortex: float | np.ndarray, **flat: np.ndarray) -> np.ndarray:
-    """A tube of spongy bone under a cortex of `cortex` cm: compact bone [H, W]."""
-    thick = flat.pop("thickness", height)
-    outer = tubes(plane, centre, height, thick, **flat)
-    inner = tubes(plane, centre, np.maximum(height - cortex, 0.02), np.maximum(thick - cortex, 0.02), **flat)
-    return outer - (1 - SPONGY) * inner
-
-
-def ribs(plane: Plane, patient: Patient) -> np.ndarray:
+def ribs(plane: Plane, patient: Patient) -> Cloud:
     """Twelve pairs: rings in oblique planes on the wall of the chest, so the back slopes gently, the front steeply."""
     r = generator(*patient.key, "ribs")
-    count = samples(plane, 33)
+    count = samples(plane, 27)
     tilt = r.normal(0, 0.03)
     cortex = float(np.clip(r.normal(0.085, 0.012) - 0.0006 * max(patient.age - 50, 0), 0.045, 0.12))
     size = r.uniform(0.9, 1.08)
@@ -58,40 +51,43 @@ def ribs(plane: Plane, patient: Patient) -> np.ndarray:
     along /= np.linalg.norm(along, axis=-1, keepdims=True) + 1e-9
     normal -= (normal * along).sum(-1, keepdims=True) * along
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    return shell(plane, curve, np.stack(heights), cortex, thickness=np.stack(thicknesses), normal=normal)
+    flat = {"thickness": np.stack(thicknesses), "normal": normal}
+    return tubes(plane, curve, np.stack(heights), cortex=cortex, core=SPONGY, **flat)
 
 
-def girdle(plane: Plane, patient: Patient) -> np.ndarray:
-    """Clavicles, shoulder blades and upper arms."""
+def girdle(plane: Plane, patient: Patient) -> tuple[np.ndarray, list[Cloud]]:
+    """Clavicles, shoulder blades and upper arms: the plates [H, W] and the rods."""
     r = generator(*patient.key, "girdle")
-    apex, tip = patient.apex, patient.width + 2.4
+    _apex, tip = patient.apex, patient.width + 2.4
     inner, rise = patient.vertebra(3.4) + r.normal(0, 0.4), r.uniform(0.3, 3.4)
     out = r.uniform(0.6, 2.6) if patient.view == "PA" else r.uniform(-1.2, 0.8)  # the blades clear of the lungs
-    total = np.zeros(plane.x.shape, np.float32)
+    plates, rods = np.zeros(plane.x.shape, np.float32), []
     for side in (-1, 1):
         lift, lean = r.normal(0, 0.3), r.normal(0, 0.3)
         end = inner - rise + lift
         points = [[1.7, inner + 0.2], [6.0, inner + 1.0], [9.0, end - 1.6], [tip - 1.0, end - 0.2]]
         rod = bezier(np.array([[[side * x + patient.rotation, y, 6.0] for x, y in points]]), samples(plane, 18))
         width = np.interp(np.linspace(0, 1, rod.shape[1]), [0, 0.12, 0.5, 0.85, 1], [1.0, 0.68, 0.56, 0.66, 0.6])
-        total += shell(plane, rod, width[None], 0.15)
-        total += _blade(plane, side, tip + out, end + 0.6, r)
-        total += _humerus(plane, side, tip + 0.9 + 0.3 * out, end + 0.6 + lean)
-    return total
+        blade, borders = _blade(plane, side, tip + out, end + 0.6, r)
+        plates += blade
+        rods += [tubes(plane, rod, width[None], cortex=0.15, core=SPONGY), borders]
+        rods.append(_humerus(plane, side, tip + 0.9 + 0.3 * out, end + 0.6 + lean))
+    return plates, rods
 
 
-def _humerus(plane: Plane, side: int, x: float, top: float) -> np.ndarray:
+def _humerus(plane: Plane, side: int, x: float, top: float) -> Cloud:
     """Upper arm: a round head under thin cortex, then the shaft with a thick one."""
     shaft = [[[side * x, top, 0], [side * (x + 0.2), top + 12, 0], [side * (x + 3.5), top + 34, 0]]]
-    rod = bezier(np.array(shaft), samples(plane, 50))
+    rod = bezier(np.array(shaft), samples(plane, 42))
     down = rod[0, :, 1] - top
     head = np.sqrt(np.maximum(2.35**2 - (down - 2.35) ** 2, 0))
     shank = np.interp(down, [2.5, 5.0, 9.0, 34.0], [2.0, 1.5, 1.2, 1.15])
     radius = np.where(down < 2.8, head, np.maximum(head, shank))
-    return shell(plane, rod, np.maximum(radius, 0.03)[None], np.interp(down, [0, 5, 9], [0.09, 0.16, 0.3]))
+    cortex = np.interp(down, [0, 5, 9], [0.09, 0.16, 0.3])
+    return tubes(plane, rod, np.maximum(radius, 0.03)[None], cortex=cortex, core=SPONGY)
 
 
-def _blade(plane: Plane, side: int, joint: float, top: float, r: np.random.Generator) -> np.ndarray:
+def _blade(plane: Plane, side: int, joint: float, top: float, r: np.random.Generator) -> tuple[np.ndarray, Cloud]:
     """A shoulder blade: thin plate, thick lateral border and neck, spine, acromion and coracoid."""
     glenoid = np.array([side * (joint - 1.4), top + 2.4])
     lower = np.array([side * (joint - 4.0 + r.normal(0, 0.4)), top + 14.5 + r.normal(0, 0.7)])
@@ -103,15 +99,21 @@ def _blade(plane: Plane, side: int, joint: float, top: float, r: np.random.Gener
         normal = np.array([-edge[1], edge[0]]) / np.hypot(*edge)
         normal = normal * np.sign(normal @ third)
         offset = float(normal @ corners[a])
-        inside = np.minimum(inside, np.float32(normal[0]) * plane.x + np.float32(normal[1]) * plane.y - np.float32(offset))
-    total = 0.13 * smoothstep(inside / 0.35)
+        inside = np.minimum(
+            inside, np.float32(normal[0]) * plane.x + np.float32(normal[1]) * plane.y - np.float32(offset)
+        )
     count = samples(plane, 16)
-    paths = [(glenoid, (glenoid + lower) / 2 - [side * 0.5, 0], lower), (lower, (lower + upper) / 2 + [side * -0.7, 0], upper)]
-    paths.append((upper + [side * 0.5, 1.6], (upper + glenoid) / 2 + [0, -0.6], np.array([side * (joint + 1.0), top - 0.6])))
+    paths = [
+        (glenoid, (glenoid + lower) / 2 - [side * 0.5, 0], lower),
+        (lower, (lower + upper) / 2 + [side * -0.7, 0], upper),
+    ]
+    paths.append(
+        (upper + [side * 0.5, 1.6], (upper + glenoid) / 2 + [0, -0.6], np.array([side * (joint + 1.0), top - 0.6]))
+    )
     paths.append((glenoid + [side * -1.2, -1.0], glenoid + [side * -1.6, -2.6], glenoid + [side * 0.3, -1.9]))
     rods = np.concatenate([bezier(np.array([[[*p, -6.0] for p in path]]), count) for path in paths])
-    radius = np.array([np.linspace(*ends, count) for ends in ((0.62, 0.3), (0.22, 0.16), (0.3, 0.62), (0.62, 0.5))])
-    return total + shell(plane, rods, radius, 0.12)
+    radius = np.array([np.linspace(*ends, count) for ends in ((0.50, 0.22), (0.18, 0.12), (0.25, 0.60), (0.62, 0.5))])
+    return 0.13 * smoothstep(inside / 0.35), tubes(plane, rods, radius, cortex=0.09, core=SPONGY)
 
 
 def spine(plane: Plane, patient: Patient) -> np.ndarray:
@@ -130,7 +132,9 @@ def spine(plane: Plane, patient: Patient) -> np.ndarray:
     plates = (np.exp(-np.square((u - 0.11) / 0.035)) + np.exp(-np.square((u - 0.89) / 0.035))) * (side < 1)
     ring = np.hypot((x / half - 0.66) / 0.24, (u - 0.33) / 0.20)
     pedicle = np.exp(-np.square((ring - 1) / 0.3)) * 0.30 + 0.15 * (ring < 1)
-    spinous = np.exp(-np.square(np.hypot(x / 0.38, (u - 0.82) / 0.22)) ** 2) * 0.55
+    spinous = np.exp(-(np.square(np.hypot(x / 0.38, (u - 0.82) / 0.22)) ** 2)) * 0.55
     process = smoothstep((half + 1.5 - x) / 0.4) * (x > 0.8 * half) * np.exp(-np.square((u - 0.36) / 0.13)) * 0.22
     process *= (number > 0) & (number < 12.6)
-    return np.float32(0.62 * strength) * (SPONGY * chord + 0.13 * wall + 0.16 * plates + 0.8 * pedicle + spinous + process)
+    return np.float32(0.62 * strength) * (
+        SPONGY * chord + 0.13 * wall + 0.16 * plates + 0.8 * pedicle + spinous + process
+    )

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from medjax.data.phantom.patient import Patient
-from medjax.data.phantom.plane import Plane, capsule, smoothstep
+from medjax.data.phantom.plane import Plane, bezier, capsule, deposit, ellipsoid, samples, smoothstep, tubes
 from medjax.rng import generator
 
 
@@ -27,13 +27,20 @@ class Film:
 def choose_film(integral: np.ndarray, lungs: np.ndarray, patient: Patient) -> Film:
     """The window that an automatic exposure would choose from the noise-free line `integral` [H, W]."""
     r = generator(*patient.key, "film")
-    dark, bright = np.quantile(integral[lungs], 0.05), np.quantile(integral[integral < 6.5], 0.93)
-    dark_level, bright_level = r.uniform(0.14, 0.34), r.uniform(0.92, 1.04)
+    dark, bright = np.quantile(integral[lungs], 0.05), np.quantile(integral[integral < 6.5], 0.90)
+    dark_level, bright_level = r.uniform(0.20, 0.42), r.uniform(0.84, 0.94)
     if patient.view == "AP":
         dark_level, bright_level = dark_level + 0.05, bright_level - 0.04
     step = (bright - dark) / (bright_level - dark_level)
     enhance = r.uniform(0.0, 0.7) if patient.view == "PA" else r.uniform(0.0, 0.3)
-    return Film(dark - dark_level * step, dark + (1 - dark_level) * step, r.uniform(0.02, 0.08), r.uniform(0.06, 0.15), enhance, r.uniform(0.2, 0.5))
+    return Film(
+        dark - dark_level * step,
+        dark + (1 - dark_level) * step,
+        r.uniform(0.02, 0.08),
+        r.uniform(0.03, 0.09),
+        enhance,
+        r.uniform(0.2, 0.5),
+    )
 
 
 def develop(signal: np.ndarray, pixel: float, film: Film, window: np.ndarray | None = None) -> np.ndarray:
@@ -63,19 +70,20 @@ def collimator(plane: Plane, patient: Patient) -> tuple[np.ndarray, bool]:
     r = generator(*patient.key, "collimator")
     half = plane.pixel * plane.size / 2
     sides = []
-    for chance in (0.35, 0.30, 0.20, 0.20):
+    for chance in (0.28, 0.20, 0.13, 0.13):
         cut = r.uniform(0.3, 2.0)
         sides.append(half - cut if r.random() < chance else half + 9)
+    edge = np.float32(r.uniform(0.3, 0.9))
     u = plane.u.astype(np.float32)
-    rows = smoothstep((u + sides[0]) / 0.12 + 0.5) * smoothstep((sides[1] - u) / 0.12 + 0.5)
-    cols = smoothstep((u + sides[2]) / 0.12 + 0.5) * smoothstep((sides[3] - u) / 0.12 + 0.5)
-    return rows[:, None] * cols[None, :], bool(r.random() < 0.75)
+    rows = smoothstep((u + sides[0]) / edge + 0.5) * smoothstep((sides[1] - u) / edge + 0.5)
+    cols = smoothstep((u + sides[2]) / edge + 0.5) * smoothstep((sides[3] - u) / edge + 0.5)
+    return rows[:, None] * cols[None, :], bool(r.random() < 0.95)
 
 
 def marker(plane: Plane, patient: Patient) -> np.ndarray:
     """Path length of a lead letter L beside the patient's left shoulder [H, W], on most films."""
     r = generator(*patient.key, "marker")
-    half, size = plane.pixel * plane.size / 2, r.uniform(0.9, 1.5)
+    half, size = plane.pixel * plane.size / 2, r.uniform(0.8, 1.3)
     x, y = half - r.uniform(2.5, 4.5) - plane.shift[0], r.uniform(2.5, 5.0) - half - plane.shift[1]
     if r.random() < 0.25:
         return np.zeros(plane.x.shape, np.float32)
@@ -83,3 +91,22 @@ def marker(plane: Plane, patient: Patient) -> np.ndarray:
     stem = capsule(plane, (x, y), (x, y + size), (stroke, stroke))
     foot = capsule(plane, (x, y + size), (x + 0.55 * size, y + size), (stroke, stroke))
     return np.maximum(stem, foot) / (2 * stroke) * np.float32(0.12)
+
+
+def leads(plane: Plane, patient: Patient) -> np.ndarray:
+    """Path length (cm of lead, equivalent) of monitor electrodes and their wires [H, W], on some bedside films."""
+    r = generator(*patient.key, "leads")
+    count = int(r.integers(2, 5))
+    if patient.view == "PA" or r.random() > 0.45:
+        return np.zeros(plane.x.shape, np.float32)
+    w, h = patient.width, patient.height
+    start = r.uniform((-0.9 * w, -0.5 * h), (0.9 * w, 0.45 * h), (count, 2))
+    end = np.stack([np.full(count, r.choice([-1.3, 1.3]) * w), r.uniform(0.1 * h, 0.9 * h, count)], -1)
+    knots = [start, start + r.normal(0, 5, (count, 2)), end + r.normal(0, 4, (count, 2)), end]
+    wires = bezier(np.stack([np.pad(k, ((0, 0), (0, 1))) for k in knots], 1), samples(plane, 45, 0.8))
+    total = 0.12 * deposit(plane, [tubes(plane, wires, np.full(wires.shape[:2], 0.06), step=0.8)])
+    for x, y in start:
+        total += 0.012 * (ellipsoid(plane, (x, y), (0.55, 0.55, 0.5)) > 0) + 0.03 * ellipsoid(
+            plane, (x, y), (0.25, 0.25, 0.5)
+        )
+    return total

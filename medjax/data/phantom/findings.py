@@ -21,7 +21,7 @@ def mass(plane: Plane, patient: Patient, chord: np.ndarray, field: np.ndarray) -
     angle = np.arctan2(dy, dx)
     edge = np.float32(radius) * np.ones_like(dx)
     for lobes in (2, 3, 5, 8):
-        edge += np.float32(radius * r.normal(0, 0.16) / lobes) * np.cos(lobes * angle + np.float32(r.uniform(0, 6.3)))
+        edge += np.float32(radius * r.normal(0, 0.11) / lobes) * np.cos(lobes * angle + np.float32(r.uniform(0, 6.3)))
     section = 1 - (dx * dx + dy * dy) / (edge * edge)
     depth = 2 * np.float32(radius * r.uniform(0.85, 1.1)) * np.sqrt(np.maximum(section, 0))
     return np.minimum(depth, chord), (section > 0.05) & field

@@ -45,12 +45,12 @@ class Patient:
     def outer(self, y: np.ndarray) -> np.ndarray:
         """Distance of the lung's outer border from the midline at the level `y`."""
         t = np.clip((y - self.apex) / self.height, 0, 1)
-        return 3.6 + (self.width - 3.6) * (1 - (1 - t) ** 2.3) ** 0.6 - 0.6 * np.clip(t - 0.9, 0, None)
+        return 4.0 + (self.width - 4.0) * (1 - (1 - t) ** 2.3) ** 0.6 - 0.6 * np.clip(t - 0.9, 0, None)
 
     def inner(self, y: np.ndarray) -> np.ndarray:
         """Distance of the lung's inner border from the midline at the level `y`, behind and before the mediastinum."""
         t = np.clip((y - self.apex) / self.height, 0, None)
-        return 0.9 + 2.7 * np.clip(1 - t / 0.3, 0, 1) ** 2.2
+        return 0.9 + 3.1 * np.clip(1 - t / 0.3, 0, 1) ** 2.2
 
     def half_depth(self, y: np.ndarray) -> np.ndarray:
         """Half depth of the pleural cavity at the level `y`."""
@@ -87,7 +87,11 @@ def sample_patient(seed: int, index: int, finding: str | None = None) -> Patient
     copd = finding == "COPD"
     width = 13.5 * body * slim * (1.03 if copd else 1.0)
     return Patient(
-        key=(seed, index), finding=finding, sex=sex, age=age, view=view,
+        key=(seed, index),
+        finding=finding,
+        sex=sex,
+        age=age,
+        view=view,
         height=22.3 * body * breath * (1.15 if copd else 1.0),
         width=width,
         depth=8.0 * body * deep * (1.12 if copd else 1.0),

@@ -48,7 +48,7 @@ def transmission(paths: Mapping[str, np.ndarray], energy: float) -> np.ndarray:
 def add_scatter(primary: np.ndarray, pixel: float, fraction: float) -> np.ndarray:
     """Add the veil of scattered photons: the primary spread over 5 cm, `fraction` of the local primary on average.
 
-    A fraction of 0 is a perfect grid. `pixel` is in cm.
+    A fraction of 0 is a perfect grid. `pixel` is in cm; `primary` is float32 [H, W].
     """
     if fraction == 0:
         return primary
@@ -59,6 +59,11 @@ def add_scatter(primary: np.ndarray, pixel: float, fraction: float) -> np.ndarra
     spread = gaussian_filter(np.minimum(small, np.quantile(small, 0.6)), 5.0 / (pixel * step), mode="nearest")
     wide = zoom(spread, primary.shape[0] / spread.shape[0], order=1, mode="nearest", grid_mode=True)
     return primary + np.float32(fraction) * wide.astype(np.float32)
+
+
+def focus(fluence: np.ndarray, pixel: float, width: float) -> np.ndarray:
+    """The shadow's edge: focal spot and motion spread the fluence by a Gaussian of `width` cm."""
+    return fluence if width < 0.15 * pixel else gaussian_filter(fluence, width / pixel, mode="nearest", truncate=3)
 
 
 def detect(

@@ -34,36 +34,46 @@ def make_plane(size: int, field: float, shift: tuple[float, float], angle: float
     return Plane(size, field / size, shift, angle, x, y, u)
 
 
-def deposit(plane: Plane, x: np.ndarray, y: np.ndarray, volume: np.ndarray) -> np.ndarray:
-    """Spread small volumes (cm^3) at patient positions `x`, `y` over the nearest four pixels: path length [H, W]."""
-    n, half = plane.size, plane.size / 2 - 0.5
-    cos, sin = np.cos(plane.angle) / plane.pixel, np.sin(plane.angle) / plane.pixel
-    col = (cos * x - sin * y + (plane.shift[0] / plane.pixel + half)).ravel()
-    row = (sin * x + cos * y + (plane.shift[1] / plane.pixel + half)).ravel()
-    inside = (col > -1) & (col < n) & (row > -1) & (row < n)
-    col, row, volume = col[inside] + 1, row[inside] + 1, volume.ravel()[inside]
+Cloud = tuple[np.ndarray, np.ndarray, np.ndarray]  # x, y (cm) and volume (cm^3) of many small pieces, float32 [N]
+
+
+def deposit(plane: Plane, clouds: list[Cloud]) -> np.ndarray:
+    """Spread the volumes of `clouds` over the nearest four pixels of each piece: path length [H, W] in cm."""
+    x, y, volume = (np.concatenate(parts) for parts in zip(*clouds, strict=True))
+    n, half = plane.size, plane.size / 2 + 0.5
+    cos, sin = np.float32(np.cos(plane.angle) / plane.pixel), np.float32(np.sin(plane.angle) / plane.pixel)
+    col = cos * x - sin * y + np.float32(plane.shift[0] / plane.pixel + half)
+    row = sin * x + cos * y + np.float32(plane.shift[1] / plane.pixel + half)
+    inside = np.flatnonzero((col >= 0) & (col < n + 1) & (row >= 0) & (row < n + 1))
+    col, row, volume, width = col[inside], row[inside], volume[inside], n + 2
     c0, r0 = col.astype(np.int64), row.astype(np.int64)
     fc, fr = col - c0, row - r0
-    index, total, width = r0 * (n + 2) + c0, np.zeros((n + 2) ** 2), n + 2
-    for step, weight in ((0, (1 - fr) * (1 - fc)), (1, (1 - fr) * fc), (width, fr * (1 - fc)), (width + 1, fr * fc)):
-        total += np.bincount(index + step, weight * volume, minlength=total.size)[: total.size]
-    return (total.reshape(width, width)[1:-1, 1:-1] / plane.pixel**2).astype(np.float32)
+    index, low = r0 * width + c0, volume * fr
+    high, total = volume - low, np.zeros(width * width + width + 2)
+    for step, weight in ((0, high - high * fc), (1, high * fc), (width, low - low * fc), (width + 1, low * fc)):
+        part = np.bincount(index, weight)
+        total[step : step + len(part)] += part
+    return (total[: width * width].reshape(width, width)[1:-1, 1:-1] / plane.pixel**2).astype(np.float32)
 
 
 def tubes(
     plane: Plane,
     centre: np.ndarray,
     height: np.ndarray,
+    *,
     thickness: np.ndarray | None = None,
     normal: np.ndarray | None = None,
-    weight: np.ndarray | None = None,
-) -> np.ndarray:
-    """Path length [H, W] of solid tubes along the curves `centre` [K, N, 3], by spreading their volume.
+    cortex: float | np.ndarray | None = None,
+    core: float = 0.0,
+    step: float = 0.5,
+) -> Cloud:
+    """The pieces of tubes along the curves `centre` [K, N, 3], fine enough for the pixels of `plane`.
 
     Args:
       height: half axis of the cross-section [K, N] in cm; the radius where `thickness` is None.
       thickness: the other half axis [K, N], along `normal` [K, N, 3].
-      weight: factor for the volume [K, N], for tubes that fade.
+      cortex: thickness (cm) of a wall around a core that holds `core` of the wall's matter; None is solid.
+      step: distance between pieces across the tube, in pixels.
     """
     tangent = np.gradient(centre, axis=1)
     length = np.linalg.norm(tangent, axis=-1)
@@ -76,13 +86,22 @@ def tubes(
         other = np.cross(tangent, normal)
         other /= np.linalg.norm(other, axis=-1, keepdims=True) + 1e-9
         reach = np.hypot(height * (other[..., :2] * across).sum(-1), thickness * (normal[..., :2] * across).sum(-1))
-    edges = np.linspace(-1, 1, 2 + int(2 * reach.max() / (0.5 * plane.pixel)))
-    area = (edges * np.sqrt(1 - edges**2) + np.arcsin(edges)) / np.pi
+    edges = np.linspace(-1, 1, 1 + max(1, int(2 * reach.max() / (step * plane.pixel) + 0.9)))
+    volume = (np.pi * height * thickness * length)[..., None] * np.diff(_segment(edges))
+    if cortex is not None:
+        inner, within = np.maximum(height - cortex, 0.01), np.maximum(thickness - cortex, 0.01)
+        shrink = np.maximum(reach - cortex, 0.01) / np.maximum(reach, 0.02)
+        share = np.diff(_segment(np.clip(edges / shrink[..., None], -1, 1)), axis=-1)
+        volume -= (1 - core) * (np.pi * inner * within * length)[..., None] * share
     u = (edges[1:] + edges[:-1]) / 2
-    volume = np.pi * height * thickness * length * (1 if weight is None else weight)
     x = centre[..., 0, None] + (reach * across[..., 0])[..., None] * u
     y = centre[..., 1, None] + (reach * across[..., 1])[..., None] * u
-    return deposit(plane, x, y, volume[..., None] * np.diff(area))
+    return tuple(a.astype(np.float32).ravel() for a in (x, y, volume))
+
+
+def _segment(u: np.ndarray) -> np.ndarray:
+    """Share of the unit disc's area to the left of `u`."""
+    return 0.5 + (u * np.sqrt(1 - u * u) + np.arcsin(u)) / np.pi
 
 
 def bezier(points: np.ndarray, count: int) -> np.ndarray:
@@ -94,9 +113,9 @@ def bezier(points: np.ndarray, count: int) -> np.ndarray:
     return (1 - t) ** 3 * p[0] + 3 * t * (1 - t) ** 2 * p[1] + 3 * t**2 * (1 - t) * p[2] + t**3 * p[3]
 
 
-def samples(plane: Plane, length: float) -> int:
-    """How many points a curve of `length` cm needs so that no gap shows between them."""
-    return 3 + int(length / (0.5 * plane.pixel))
+def samples(plane: Plane, length: float, step: float = 0.5) -> int:
+    """How many points a curve of `length` cm needs, `step` pixels apart; at 0.5 the pieces leave no ripple."""
+    return 3 + int(length / (step * plane.pixel))
 
 
 def ellipsoid(

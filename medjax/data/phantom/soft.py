@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 from medjax.data.phantom.patient import Patient
 from medjax.data.phantom.plane import Plane, capsule, ellipsoid, smoothstep, union
@@ -53,8 +54,8 @@ def mediastinum(plane: Plane, patient: Patient) -> np.ndarray:
     left, angle = 0.66 * hw + turn, r.uniform(0.65, 0.95)
     major, minor = hw * r.uniform(0.50, 0.55), hw * r.uniform(0.37, 0.41)
     reach = np.hypot(major * np.cos(angle), minor * np.sin(angle))
-    ventricle = ellipsoid(plane, (left - reach, low - 0.36 * hw), (major, minor, 0.40 * hw), angle)
-    atrium = ellipsoid(plane, (turn - 0.34 * hw + 0.24 * hw, low - 0.40 * hw), (0.24 * hw, 0.36 * hw, 0.30 * hw), 0.1)
+    ventricle = ellipsoid(plane, (left - reach, low - 0.36 * hw), (major, minor, 0.44 * hw), angle)
+    atrium = ellipsoid(plane, (turn - 0.34 * hw + 0.24 * hw, low - 0.40 * hw), (0.24 * hw, 0.36 * hw, 0.36 * hw), 0.1)
     knob, top = 1.45 + 0.012 * (patient.age - 40) + r.uniform(0, 0.3), patient.vertebra(4.6) + r.uniform(-0.4, 0.4)
     arch = ellipsoid(plane, (2.45 + turn, top), (knob, knob * 1.1, 2.6))
     trunk_y = top + knob + r.uniform(1.3, 1.9)
@@ -67,8 +68,12 @@ def mediastinum(plane: Plane, patient: Patient) -> np.ndarray:
     carotid = capsule(plane, (1.1 + turn, patient.apex - 3), (1.4 + turn, top), (1.4, 1.2), 1.3)
     waist = capsule(plane, (0.9 + turn, top + 1), (left - reach, low - 0.36 * hw), (2.3, 0.33 * hw))
     # What lies between the lungs from spine to breastbone thins out to its sides, so its border is soft.
-    width = np.interp(plane.y, [patient.apex, 0, below], [2.9, 3.3, 4.0]).astype(np.float32)
-    spine = np.float32(2.1 * depth) * np.maximum(1 - np.square(plane.x / width), 0)
+    levels = patient.apex + patient.height * np.array([-0.05, 0.08, 0.2, 0.35, 0.6, 0.85, 1.1, 1.5])
+    border = np.array([3.9, 3.3, 2.7, 2.7, 2.8, 3.1, 3.4, 3.4]) + r.normal(0, 0.2, 8)
+    lean = np.interp(plane.y, levels, r.normal(0, 0.2, 8)).astype(np.float32)
+    fine = np.linspace(levels[0], levels[-1], 200)
+    width = np.interp(plane.y, fine, CubicSpline(levels, border)(fine)).astype(np.float32)
+    spine = np.float32(2.1 * depth) * np.maximum(1 - np.square((plane.x - lean) / width), 0)
     parts = (ventricle, atrium, arch, pulmonary, descending, ascending, cava, carotid, waist, neck, spine)
     return union(*parts)
 
@@ -100,8 +105,8 @@ def lungs(plane: Plane, patient: Patient) -> tuple[np.ndarray, np.ndarray]:
     middle = np.interp(plane.y, table, (outer + inner) / 2).astype(np.float32)
     half = np.interp(plane.y, table, (outer - inner) / 2 + 1e-3, left=1e-3).astype(np.float32)
     depth = np.interp(plane.y, table, patient.half_depth(table), left=0).astype(np.float32)
-    u = np.square((np.abs(plane.x) - middle) / half)
-    section = depth * np.sqrt(np.sqrt(np.maximum(1 - u * u, 0)))  # half chord of the pleural cavity
+    u = np.abs(np.abs(plane.x) - middle) / half
+    section = depth * np.cbrt(np.maximum(1 - u * u * u, 0))  # half chord of the pleural cavity
     # The dome falls off to the front and the back: what is left of the ray beside it is lung in the recesses.
     line = dome(plane, patient)
     below = np.maximum(plane.y - line, 0)
@@ -111,7 +116,7 @@ def lungs(plane: Plane, patient: Patient) -> tuple[np.ndarray, np.ndarray]:
     whole = np.where(gone > 0, np.minimum(front + back, 2 * section), 2 * section)
     centre = mediastinum(plane, patient)
     # Heart and abdomen lie one behind the other only in part: the larger of the two hides the other.
-    chord = np.maximum(np.minimum(whole, 2 * section - 1.08 * centre), 0)
+    chord = np.maximum(np.minimum(whole, 2 * section - 1.2 * centre), 0)
     return chord, (plane.y < line) & (section > 0.35 * depth) & (centre < 0.7) & (chord > 0.5)
 
 
@@ -134,7 +139,7 @@ def gas(plane: Plane, patient: Patient) -> np.ndarray:
 def airway(plane: Plane, patient: Patient) -> np.ndarray:
     """Chord of air in trachea and main bronchi [H, W]."""
     r = generator(*patient.key, "airway")
-    width, shift = r.uniform(0.75, 1.0), r.normal(0, 0.25) - 0.2
+    width, shift = r.uniform(0.8, 1.05), r.normal(0, 0.25) - 0.2
     fork = (shift, patient.vertebra(5.2))
     trachea = capsule(plane, (patient.rotation * 0.5, patient.apex - 14), fork, (width, width * 0.95))
     right = capsule(plane, fork, (-3.2, fork[1] + 2.6), (0.72 * width, 0.6 * width))

@@ -1,0 +1,71 @@
+"""The whole road in a few minutes: phantom radiographs, training, evaluation, enhancement, a report with pictures.
+
+    python -m experiments.quickstart --workdir=runs/quickstart          (make quickstart)
+
+Trains the small residual restorer on simulated chest radiographs degraded as paper 000 degrades its images (noise
+sigma 15, 3x3 blur, JPEG 50), scores it on phantoms it has not seen beside the degraded input and tuned classical
+denoisers, enhances three 16-bit files, and ends with the path of `report.html`. Interrupted, it resumes. About six
+minutes on 2 CPU cores; it needs no data and no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from medjax.cli import set_cpu_flags
+
+OVERRIDES = (
+    "data.source=phantom_cxr",
+    "data.phantoms=200",
+    "train.steps=4000",
+    "train.eval_every=500",
+    "train.save_every=500",
+    "train.sample_every=2000",
+)
+
+
+def write_examples(folder: Path, count: int, size: int = 320) -> list[Path]:
+    """`count` degraded phantoms that no split holds, as 16-bit PNG files of another size than the model was trained on."""
+    from medjax import formats
+    from medjax.data import augment, degrade
+    from medjax.data.phantom import radiograph
+    from medjax.rng import generator
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for i in range(count):
+        phantom = radiograph(1, i, size=256)
+        image = (phantom.image.astype("float32") / 65535)[:, :, None]
+        damaged = degrade.degrade(image, generator(1, "quickstart", i))
+        path = folder / f"phantom_{i}.png"
+        encoding = formats.Encoding(format="png", dtype="uint16", low=0, high=65535, channels=1)
+        formats.write(path, augment.resize(damaged, (size, size)), encoding)
+        paths.append(path)
+    return paths
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, evaluate, enhance, report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workdir", type=Path, default=Path("runs/quickstart"))
+    parser.add_argument("--overrides", nargs="*", default=(), metavar="FIELD=VALUE", help="config fields, for tests")
+    args = parser.parse_args(argv)
+    set_cpu_flags()
+    from medjax import evaluate, report
+    from medjax.build import config, evaluation, training
+
+    chosen = config.get("restorer_cxr:small", [*OVERRIDES, *args.overrides])
+    print("Training on simulated chest radiographs ...")
+    training.train(chosen, args.workdir)
+    print("Scoring phantoms the model has not seen, beside tuned classical denoisers ...")
+    summary = evaluation.score_run(args.workdir)
+    print(evaluate.table(summary))
+    files = write_examples(args.workdir / "examples", 3)
+    outcome = evaluation.enhance(args.workdir, files, args.workdir / "enhanced", overwrite=True)
+    print(f"\n{len(outcome.written)} files of {args.workdir / 'examples'} enhanced into {args.workdir / 'enhanced'}")
+    print(f"The report: {report.build(args.workdir)}")
+
+
+if __name__ == "__main__":
+    main()
