@@ -10,7 +10,7 @@ def cxr_data() -> dict:
     return {
         "source": "nih_cxr14",  # phantom_cxr, nih_cxr14, actualmed, pairs, folder
         "root": "",  # "": $MEDJAX_DATA/<the source's folder>
-        "options": {},  # further arguments of the source, e.g. --config.data.options="{'labels': ('Mass',)}"
+        **source_options(),
         "limit": 0,  # images used at most, drawn by the seed; 0: all
         "official_split": False,  # the data set's own train_val_list.txt and test_list.txt
         "split": (0.8, 0.1, 0.1),  # train, validation, test; by patient
@@ -22,7 +22,6 @@ def cxr_data() -> dict:
         "flip": True,  # mirror half of the training images
         "batch_size": 1,
         "threads": 2,  # reading threads
-        "phantoms": 0,  # how many, where the source is phantom_cxr
         "degradation": {
             "steps": ("gaussian_noise", "binomial_blur", "jpeg"),  # in this order; (): none, for pairs
             "size": 0,  # the side at which it applies; 0: what the model sees, after resizing and cropping
@@ -35,6 +34,30 @@ def cxr_data() -> dict:
             "contrast": {"gain": 0.6},
             "down_up": {"factor": 2.0},
         },
+    }
+
+
+def source_options() -> dict:
+    """What each kind of source can be told; () and "" leave it to the source."""
+    return {
+        "phantom_cxr": {
+            "count": 0,  # how many
+            "dose": 1.0,  # exposure relative to normal
+            "findings": (),  # taken in turn: No Finding, Mass, Pneumonia, COPD
+        },
+        "nih_cxr14": {
+            "labels": (),  # only images with one of these
+            "label_mode": "any",  # any: beside others; single: alone
+            "views": ("AP", "PA"),
+            "images": "",  # the folder, where the same names lie in several
+            "missing": "error",  # or skip: images that the table names and are not there
+        },
+        "actualmed": {"views": ("AP", "PA"), "images": "", "missing": "error"},
+        "pairs": {
+            "value_range": (),  # stored values at black and white, e.g. (0,4095) for 12 bits in 16
+            "patient_pattern": "",  # regular expression whose first group is the patient in a file's name
+        },
+        "folder": {"value_range": (), "patient_pattern": "", "recursive": False},
     }
 
 

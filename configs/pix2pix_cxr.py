@@ -72,6 +72,7 @@ def _patches(config: ConfigDict) -> None:
 def _tiny(config: ConfigDict) -> None:
     config.generator.features = 8
     config.discriminator.update(features=8, layers=2)
-    config.data.update(source="phantom_cxr", phantoms=24, limit=0, image_size=32, load_size=36, crop_size=32)
+    config.data.update(source="phantom_cxr", limit=0, image_size=32, load_size=36, crop_size=32)
     config.data.update(batch_size=2, threads=1)
+    config.data.phantom_cxr.count = 24
     config.train.update(steps=4, log_every=1, eval_every=2, save_every=2, sample_every=4, progress=False)

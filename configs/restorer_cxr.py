@@ -37,10 +37,11 @@ def get_config(variant: str = "paper") -> ConfigDict:
         config.data.update(limit=4999, batch_size=4)
     if variant == "small":
         config.data.update(load_size=256, crop_size=64, crop_align=8, batch_size=4)
-        config.train.update(steps=12000, eval_every=1000, save_every=1000, sample_every=3000)
+        config.train.update(steps=16000, eval_every=2000, save_every=2000, sample_every=4000)
     if variant == "tiny":
         config.generator.update(features=(8, 8), blocks=(1, 1))
-        config.data.update(source="phantom_cxr", phantoms=24, image_size=32, load_size=36, crop_size=32)
+        config.data.update(source="phantom_cxr", image_size=32, load_size=36, crop_size=32)
         config.data.update(batch_size=2, threads=1)
+        config.data.phantom_cxr.count = 24
         config.train.update(steps=4, log_every=1, eval_every=2, save_every=2, sample_every=4, progress=False)
     return config

@@ -17,7 +17,7 @@ from medjax.cli import set_cpu_flags
 
 OVERRIDES = (
     "data.source=phantom_cxr",
-    "data.phantoms=200",
+    "data.phantom_cxr.count=200",
     "train.steps=4000",
     "train.eval_every=500",
     "train.save_every=500",

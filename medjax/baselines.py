@@ -118,7 +118,9 @@ GRIDS: dict[str, dict[str, tuple]] = {
 }
 
 
-def tune(name: str, sources: Iterable[Array], targets: Iterable[Array], *, grid: Mapping[str, Sequence] | None = None):
+def tune(
+    name: str, sources: Iterable[Array], targets: Iterable[Array], *, grid: Mapping[str, Sequence] | None = None
+) -> dict[str, Any]:
     """The parameters of enhancer `name`, from `grid` (default `GRIDS[name]`), with the best mean PSNR on image pairs.
 
     `sources` and `targets` are images `[H, W]` or `[H, W, C]` in [0, 1], of the validation split; a dozen are plenty.

@@ -94,23 +94,30 @@ class Checkpoints:
         """The latest state that can be read, in the structure of `like`; None where there is no checkpoint.
 
         A checkpoint cut short is set aside with a warning and the one before is taken. Raises CheckpointError where
-        checkpoints exist and none can be read.
+        checkpoints exist and none can be read (nothing is moved then), or where they hold another architecture.
         """
-        steps = self.steps()
-        for step in reversed(steps):
+        unreadable: list[tuple[int, Exception]] = []
+        for step in reversed(self.steps()):
             try:
-                return self._restore(step, like)
+                state = self._restore(step, like)
             except CheckpointError:
                 raise
-            except Exception as error:
-                self._set_aside(step, error)
-        if steps:
+            except Exception as error:  # orbax and tensorstore raise many kinds; all of them mean "not readable"
+                unreadable.append((step, error))
+                continue
+            for failed, error in unreadable:
+                self._set_aside(failed, error)
+            return state
+        if unreadable:
             raise CheckpointError(f"no checkpoint in {self.workdir / 'checkpoints'} can be read")
         return None
 
     def _restore(self, step: int, like: TrainState) -> TrainState:
         if not (self.workdir / "checkpoints" / str(step) / "training").exists():
             raise CheckpointError(f"{self.workdir} holds weights alone: start from it with config.init_from, not by resuming")
+        with ocp.PyTreeCheckpointer() as reader:
+            stored = reader.metadata(self.workdir / "checkpoints" / str(step) / "weights").item_metadata.tree
+        check_same_tree(_weights(weights_of(like)), stored, what=f"the checkpoint of step {step} in {self.workdir}")
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, {"weights": _weights(weights_of(like)), "training": _training(like)})
         args = ocp.args.Composite(**{name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()})
         found = self._manager.restore(step, args=args)
@@ -119,12 +126,17 @@ class Checkpoints:
     def weights(self, which: str = "best") -> tuple[int, dict[str, tuple[PyTree, PyTree]]]:
         """(step, {net: (params, stats)}) of the `best` or `latest` checkpoint, as numpy arrays.
 
-        Raises CheckpointError where there is none.
+        Where that one is cut short another is taken with a warning. Raises CheckpointError where there is none.
         """
-        step = self.best_step() if which == "best" else self._manager.latest_step()
-        if step is None:
+        first = self.best_step() if which == "best" else self._manager.latest_step()
+        if first is None:
             raise CheckpointError(f"{self.workdir} has no checkpoint: train it first with medjax train --workdir={self.workdir}")
-        return step, read_weights(self.workdir / "checkpoints" / str(step) / "weights")
+        for step in [first, *(s for s in reversed(self.steps()) if s != first)]:
+            try:
+                return step, read_weights(self.workdir / "checkpoints" / str(step) / "weights")
+            except Exception as error:  # orbax and tensorstore raise many kinds; all of them mean "not readable"
+                warnings.warn(f"the checkpoint of step {step} cannot be read ({_first_line(error)})", stacklevel=2)
+        raise CheckpointError(f"no checkpoint in {self.workdir / 'checkpoints'} can be read")
 
     def _set_aside(self, step: int, error: Exception) -> None:
         aside = self.workdir / f"unreadable_checkpoint_{step}"

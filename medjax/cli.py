@@ -145,7 +145,9 @@ def _overrides(words: Sequence[str]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
-    set_cpu_flags()
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["train"]:
+        set_cpu_flags()
     args, rest = _parser().parse_known_args(argv)
     warnings.showwarning = lambda message, *_, **__: print(f"medjax: warning: {message}", file=sys.stderr)
     try:
@@ -156,6 +158,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MedjaxError as error:
         print(f"medjax: {error}", file=sys.stderr)
         return error.exit_status
+    except OSError as error:  # a full disk, a forbidden folder: the message names the file
+        print(f"medjax: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("medjax: interrupted", file=sys.stderr)
         return 130

@@ -1,11 +1,28 @@
-"""Shared fixtures: where the real data are, and one compilation cache for the whole suite."""
+"""Shared fixtures: where the real data are, one compilation cache for the suite, and runs that several tests look at."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+# Before jax is imported, and in the environment so that child processes share both.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".cache" / "xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MEDJAX_XLA_FLAGS", "0")
+
+import jax
+import numpy as np
 import pytest
+from ml_collections import ConfigDict
+
+# The tiny configs without what only a person looks at; "" leaves the suite's own compilation cache in place.
+QUIET = ("train.compilation_cache=", "train.tensorboard=False", "train.progress=False")
+# Dropout, batch norm, an EMA and reading threads: everything that could break a bit-exact resume.
+LONG = ("train.steps=12", "train.save_every=4", "train.eval_every=12", "train.sample_every=12", "train.ema=0.9", "data.threads=2")
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +32,86 @@ def real_data() -> Path:
     if not root or not Path(root).is_dir():
         pytest.skip("MEDJAX_DATA does not name a folder of real images")
     return Path(root).resolve()
+
+
+@contextlib.contextmanager
+def without_expensive_passes() -> Iterator[None]:
+    """XLA compiles quickly here: the tiny nets of the tests compile for longer than they run."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="module")
+def quick_compile() -> Iterator[None]:
+    """XLA without its expensive passes for a whole module of tests."""
+    with without_expensive_passes():
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., ConfigDict]:
+    """`tiny("train.steps=2", ...)`: the config `pix2pix_cxr:tiny` (or `name=`) with overrides, writing no events."""
+    from medjax.build import config
+
+    return lambda *overrides, name="pix2pix_cxr:tiny": config.get(name, [*QUIET, *overrides])
+
+
+@pytest.fixture(scope="session")
+def flags() -> tuple[str, ...]:
+    """What `medjax train` is given in tests."""
+    return tuple(f"--config.{text}" for text in QUIET)
+
+
+@pytest.fixture(scope="session")
+def trained(tiny, tmp_path_factory) -> Path:
+    """The workdir of `pix2pix_cxr:tiny` trained to its end. Copy it before changing anything in it."""
+    from medjax.build import training
+
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    with without_expensive_passes():
+        training.train(tiny(), workdir, say=lambda text: None)
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def long() -> tuple[str, ...]:
+    """The overrides of a run that is interrupted: 12 steps, a checkpoint every 4, dropout, batch norm, EMA, threads."""
+    return LONG
+
+
+class Unbroken(NamedTuple):
+    """A run without interruption: workdir, every array of its last state by path, and programs compiled by each step."""
+
+    workdir: Path
+    arrays: dict[str, np.ndarray]
+    compiled: dict[int, int]
+
+
+@pytest.fixture(scope="session")
+def unbroken(tiny, long, tmp_path_factory) -> Unbroken:
+    """The run of `long` from end to end."""
+    from medjax.build import training
+
+    workdir, programs, compiled = tmp_path_factory.mktemp("unbroken") / "run", [], {}
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, *_, **__: programs.append(name) if name == "/jax/core/compile/backend_compile_duration" else None
+    )
+    log = training.Log.__call__
+
+    def count(self: object, step: int, state: object, metrics: object) -> None:
+        log(self, step, state, metrics)
+        compiled[step] = len(programs)
+
+    with without_expensive_passes(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Log, "__call__", count)
+        state = training.train(tiny(*long), workdir, say=lambda text: None)
+    return Unbroken(workdir, leaves(state), compiled)
+
+
+def leaves(tree: object) -> dict[str, np.ndarray]:
+    """Every array of a tree by its path."""
+    return {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)}

@@ -159,19 +159,16 @@ def read(workdir: str | Path) -> ConfigDict:
     if not path.exists():
         raise CheckpointError(f"{workdir} is no workdir of a run: it has no config.json")
     try:
-        return _with_tuples(ConfigDict(json.loads(path.read_text())["config"]))
+        return ConfigDict(_with_tuples(json.loads(path.read_text())["config"]))
     except (ValueError, KeyError) as error:
         raise CheckpointError(f"{path} cannot be read as a run's config ({error})") from error
 
 
-def _with_tuples(config: ConfigDict) -> ConfigDict:
-    """Lists back to the tuples that modules are hashed by."""
-    for name, value in config.items():
-        if isinstance(value, ConfigDict):
-            _with_tuples(value)
-        elif isinstance(value, list):
-            config[name] = tuple(value)
-    return config
+def _with_tuples(value: Any) -> Any:
+    """Lists back to the tuples that modules are hashed by; before a ConfigDict holds them, as its fields keep their type."""
+    if isinstance(value, dict):
+        return {name: _with_tuples(v) for name, v in value.items()}
+    return tuple(_with_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def check_same(config: ConfigDict, workdir: Path) -> None:

@@ -25,7 +25,6 @@ ON_DISK: dict[str, tuple[Callable[..., Source], str]] = {
     "pairs": (sources.pairs, "pairs"),
     "folder": (sources.folder, "folder"),
 }
-NATIVE_IMAGES = {"nih_cxr14": "images_512", "actualmed": "images_512"}
 
 
 @dataclass(frozen=True)
@@ -57,14 +56,13 @@ def _folder(path: Path, origin: str) -> Path:
 def open_source(config: ConfigDict) -> tuple[Source, str]:
     """The source of `config.data` and the folder it reads ("" for phantoms)."""
     c = config.data
-    options = dict(c.options)
-    if c.source == "phantom_cxr":
-        if c.phantoms < 1:
-            raise ConfigError("phantom_cxr needs config.data.phantoms, the number of phantoms to draw")
-        # Drawn at the size trained on: coarser than load_size only adds interpolation.
-        size = max(c.image_size, c.load_size)
-        return sources.phantom_cxr(c.phantoms, size=size, seed=c.split_seed, **options), ""
     lookup({**ON_DISK, "phantom_cxr": ()}, c.source, "data source")
+    options = {name: value for name, value in c[c.source].items() if value not in ((), "")}
+    if c.source == "phantom_cxr":
+        if c.phantom_cxr.count < 1:
+            raise ConfigError("phantom_cxr needs config.data.phantom_cxr.count, the number of phantoms to draw")
+        # Drawn at the size trained on: coarser than load_size only adds interpolation.
+        return sources.phantom_cxr(size=max(c.image_size, c.load_size), seed=c.split_seed, **options), ""
     root = root_of(config)
     source = ON_DISK[c.source][0](root, **options)
     if c.limit and c.limit < len(source):

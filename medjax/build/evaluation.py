@@ -128,7 +128,6 @@ def _elsewhere(config: ConfigDict, kind: str, root: str | None) -> build_data.Da
     """Another data set, degraded as the run's own: all of it is a test set."""
     other = config.copy_and_resolve_references()
     other.data.update(source=kind, root=root or "", limit=0)
-    other.data.options = ConfigDict()
     source, found = build_data.open_source(other)
     return build_data.Data(
         source, {"test": np.arange(len(source))}, build_data.degradation_of(other, source), found

@@ -58,6 +58,7 @@ def train(config: ConfigDict, workdir: str | Path, *, say: Callable[[str], None]
     objective = networks.objective(config, steps)
     batches = build_data.train_batches(config, data)
     example = next(batches(0))  # the first file is read before anything is written
+    check_sizes(config, objective, example)
 
     workdir.mkdir(parents=True, exist_ok=True)
     for note in data.source.notes:
@@ -73,9 +74,19 @@ def train(config: ConfigDict, workdir: str | Path, *, say: Callable[[str], None]
     return state
 
 
+def check_sizes(config: ConfigDict, objective: Objective, example: dict) -> None:
+    """Raises ConfigError where the networks cannot take the images trained on, or those scored."""
+    key, side = jax.random.key(0), config.data.image_size
+    state = jax.eval_shape(objective.init, key, example)
+    whole = {k: jax.ShapeDtypeStruct((1, side, side, v.shape[-1]), v.dtype) for k, v in example.items() if v.ndim == 4}
+    jax.eval_shape(objective.predict, state, {**whole, "index": jax.ShapeDtypeStruct((1,), np.int32)}, key)
+
+
 def _begin(config: ConfigDict, objective: Objective, checkpoints: Checkpoints, example: dict, say: Callable) -> TrainState:
     """The four ways to start: resumed, warm-started, fresh, or done already; all through the same placement."""
-    state = jax.jit(objective.init)(named(jax.random.key(config.seed), "init"), example)
+    # Drawing the weights runs once: optimised, on a CPU it compiles for as long as the training step does.
+    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    state = jax.jit(objective.init, compiler_options=quick)(named(jax.random.key(config.seed), "init"), example)
     found = checkpoints.restore(state)
     if found is not None:
         say(f"resuming at step {int(found.step)}")

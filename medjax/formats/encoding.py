@@ -69,6 +69,9 @@ def stored_range(path: Path, values: np.ndarray, value_range: ValueRange) -> tup
     return low, high
 
 
+_BAND = 256  # rows
+
+
 def to_unit(path: Path, values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Stored values [H, W] -> float32 [H, W, 1] in [0, 1]; NaN and infinity are a DataError."""
     if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
@@ -89,11 +92,13 @@ def from_unit(path: Path, image: np.ndarray, encoding: Encoding) -> np.ndarray:
         raise DataError(f"{path}: an image to write must have shape [H, W, 1], not {list(image.shape)}")
     if not np.isfinite(image).all():
         raise DataError(f"{path} was not written: the image holds NaN or infinite values")
-    values = np.clip(image[..., 0].astype(np.float64), 0, 1) * (encoding.high - encoding.low) + encoding.low
     dtype = np.dtype(encoding.dtype)
-    if np.issubdtype(dtype, np.integer):
-        values = np.rint(values)
-    return values.astype(dtype)
+    values = np.empty(image.shape[:2], dtype)
+    for top in range(0, len(image), _BAND):  # float64 for exact rounding, a band at a time for memory
+        band = np.clip(image[top : top + _BAND, :, 0].astype(np.float64), 0, 1)
+        band = band * (encoding.high - encoding.low) + encoding.low
+        values[top : top + _BAND] = np.rint(band) if np.issubdtype(dtype, np.integer) else band
+    return values
 
 
 def grey(path: Path, values: np.ndarray) -> np.ndarray:

@@ -108,7 +108,7 @@ def adversarial(
         return {"target": generator.apply(g.params, g.stats, *inputs(batch))[0]}
 
     def sample(state: TrainState, batch: Batch, key: Key) -> dict[str, Array]:
-        return {"target": draw(generator, state.nets["generator"], inputs(batch), batch["index"], key)}
+        return {"target": draw(key, generator, state.nets["generator"], inputs(batch), batch["index"])}
 
     def evaluate(state: TrainState, batch: Batch, key: Key) -> Metrics:
         fake = predict(state, batch, key)["target"]
@@ -126,7 +126,7 @@ def adversarial(
     return Objective(init, step, predict, sample, evaluate)
 
 
-def draw(generator: Player, net: Net, inputs: tuple[Array, ...], index: Array, key: Key) -> Array:
+def draw(key: Key, generator: Player, net: Net, inputs: tuple[Array, ...], index: Array) -> Array:
     """One sample per image with dropout on, each from its own key, so that it does not depend on its neighbours."""
 
     def one(key: Key, *image: Array) -> Array:

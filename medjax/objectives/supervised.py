@@ -43,7 +43,7 @@ def supervised(
         return {"target": generator.apply(g.params, g.stats, *inputs(batch))[0]}
 
     def sample(state: TrainState, batch: Batch, key: Key) -> dict[str, Array]:
-        return {"target": draw(generator, state.nets["generator"], inputs(batch), batch["index"], key)}
+        return {"target": draw(key, generator, state.nets["generator"], inputs(batch), batch["index"])}
 
     def evaluate(state: TrainState, batch: Batch, key: Key) -> Metrics:
         return {"g_loss": loss(predict(state, batch, key)["target"], batch["target"])}

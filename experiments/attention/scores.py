@@ -1,0 +1,162 @@
+"""Scores of every run on the test images, under the metric protocol, image by image, so that runs compare in pairs.
+
+The weights scored are those after the last epoch: the runs are compared at equal training, and none picks its moment.
+Results lie in each run's workdir as `medjax evaluate` would write them; what is there is read back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from medjax import baselines, evaluate
+from medjax.build import data as build_data
+from medjax.build import evaluation as build_evaluation
+from medjax.metrics import statistics
+from medjax.rng import named
+from medjax.types import to_unit
+from medjax.writers import read_metrics
+
+from experiments.attention.runs import RUNS, Study, config_of
+
+POOL = 32  # test images whose outputs are kept for pictures
+COLUMNS = ("patient", "view", "sex", "age")
+
+
+@dataclass
+class Results:
+    """What the runs are worth. evaluations, summaries, rows (of metrics.jsonl): {run: one for each seed}.
+
+    outputs: {run: {record number: image [H, W, 1] in [0, 1]}} of the first seed; params: the classical denoisers'.
+    """
+
+    evaluations: dict[str, list[evaluate.Evaluation]] = field(default_factory=dict)
+    summaries: dict[str, list[dict]] = field(default_factory=dict)
+    rows: dict[str, list[list[dict]]] = field(default_factory=dict)
+    outputs: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
+    params: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """The images scored."""
+        return self.evaluations["baseline"][0].names
+
+    def of(self, run: str, metric: str) -> np.ndarray:
+        """Per image `[n]`: of a run the mean over its seeds, or of the input or a classical row."""
+        if run in RUNS:
+            return np.mean([e.scores["model"][metric] for e in self.evaluations[run]], axis=0)
+        return self.evaluations["baseline"][0].scores[run][metric]
+
+    def classical(self) -> list[str]:
+        """The rows of classical denoisers, in the protocol's order."""
+        return [row for row in self.evaluations["baseline"][0].scores if row not in ("input", "model")]
+
+    def best_classical(self) -> str:
+        """The classical row with the highest mean PSNR on these images."""
+        return max(self.classical(), key=lambda row: self.of(row, "psnr").mean())
+
+    def table(self) -> dict[str, str]:
+        """{row: label} of Table 1: the input, the classical denoisers, the runs."""
+        from medjax.figures import NAMES
+
+        names = {row: NAMES.get(row, row) for row in ("input", *self.classical())}
+        return {**names, **{run: RUNS[run].label for run in self.evaluations}}
+
+    def mean(self, run: str, metric: str) -> dict[str, Any]:
+        """Mean, standard deviation, interval and n of a row."""
+        return statistics.summary(self.of(run, metric))
+
+    def versus(self, run: str, other: str, metric: str) -> dict[str, Any]:
+        """`run` minus `other`, paired by image: mean, interval, p, share of images on which it is higher."""
+        return statistics.compare(self.of(run, metric), self.of(other, metric))
+
+
+def kept(path: Path, compute: Callable[[], Any]) -> Any:
+    """What `compute` gave when it was asked first, from JSON at `path`."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(compute(), indent=1, default=float) + "\n")
+        temporary.replace(path)
+    return json.loads(path.read_text())
+
+
+def gather(study: Study, data: build_data.Data) -> Results:
+    """Score every run on the test split, or read its scores."""
+    config = config_of(study, "baseline")
+    tune = lambda: build_evaluation.tuned_baselines(config, data, progress=study.progress)  # noqa: E731
+    results = Results(params=kept(study.workdir / "baselines.json", tune))
+    for run in study.scale.runs:
+        for seed in range(study.seeds):
+            folder = study.folder(run, seed)
+            params = results.params if (run, seed) == ("baseline", 0) else {}
+            summary, scored = score(folder, data, folder, params=params, progress=study.progress)
+            results.evaluations.setdefault(run, []).append(scored)
+            results.summaries.setdefault(run, []).append(summary)
+            results.rows.setdefault(run, []).append(read_metrics(folder))
+        results.outputs[run] = outputs(study.folder(run))
+    return results
+
+
+def score(
+    run: Path, data: build_data.Data, output: Path, *, params: Mapping[str, dict], progress: bool
+) -> tuple[dict, evaluate.Evaluation]:
+    """Scores of the run in `run` on the test images of `data`, written to `output`, with the classical rows `params`."""
+    if (output / "evaluation.json").exists() and (output / "outputs.npz").exists():
+        return evaluate.read(output)
+    model = build_evaluation.load(run, which="latest")
+    predict, images = recorded(model.predict())
+    scored = evaluate.evaluate(
+        predict,
+        build_data.eval_batches(model.config, data, "test"),
+        key=named(jax.random.key(model.config.data.split_seed), "evaluation"),
+        names=data.source.names,
+        columns={name: data.source.column(name) for name in COLUMNS},
+        baselines=baselines.bind(params) or None,
+        progress=progress,
+    )
+    protocol = build_evaluation.protocol(model, data, dict(params))
+    summary = evaluate.summarise(scored, protocol=protocol, dataset=data.source.kind, split="test")
+    output.mkdir(parents=True, exist_ok=True)
+    chosen = sorted(images)
+    np.savez_compressed(output / "outputs.npz", index=chosen, image=np.stack([images[i] for i in chosen]))
+    evaluate.write(scored, output, summary=summary)
+    return summary, scored
+
+
+def recorded(predict: Callable) -> tuple[Callable, dict[int, np.ndarray]]:
+    """`predict`, and a dict in which the first outputs gather, [0, 1], by record number."""
+    images: dict[int, np.ndarray] = {}
+
+    def wrapped(batch: dict, key: jax.Array) -> dict:
+        result = predict(batch, key)
+        for i, image in zip(np.asarray(batch["index"]).tolist(), to_unit(np.asarray(result["target"])), strict=True):
+            if i in images or len(images) < POOL:
+                images[i] = image
+        return result
+
+    return wrapped, images
+
+
+def outputs(folder: Path) -> dict[int, np.ndarray]:
+    """The outputs that `score` kept."""
+    with np.load(folder / "outputs.npz") as arrays:
+        return dict(zip(arrays["index"].tolist(), arrays["image"], strict=True))
+
+
+def pairs(study: Study, data: build_data.Data, wanted: list[int]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """{record number: (degraded, reference)} in [0, 1], as they were scored."""
+    found = {}
+    for batch in build_data.eval_batches(config_of(study, "baseline"), data, "test"):
+        for i, source, target in zip(batch["index"].tolist(), batch["source"], batch["target"], strict=True):
+            if i in wanted:
+                found[i] = to_unit(source), to_unit(target)
+        if len(found) == len(set(wanted)):
+            break
+    return found

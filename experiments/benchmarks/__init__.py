@@ -1,0 +1,1 @@
+"""How fast the parts are; each module is a command (`python -m experiments.benchmarks.NAME --help`)."""

@@ -1,0 +1,226 @@
+"""Benchmarks and the GPU check: arithmetic by hand, one step measured through the real objective, and the peer's equality."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import gpu_check
+from experiments.benchmarks import devices, train_step
+from experiments.benchmarks.workers import Worker, WorkerError, environment
+from medjax.build import config as configs
+from medjax.build import networks
+from medjax.objective import train_step as one_step
+from medjax.types import ConfigError, MedjaxError
+
+# ------------------------------------------------------------------------------------------------------ arithmetic
+
+
+@pytest.mark.parametrize(
+    ("kind", "bfloat16", "bandwidth"),
+    [
+        ("NVIDIA H200", 989e12, 4.8e12),
+        ("NVIDIA GH200 480GB", 989e12, 4.0e12),
+        ("NVIDIA H100 80GB HBM3", 989e12, 3.35e12),
+        ("NVIDIA A100-SXM4-40GB", 312e12, 1.555e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12, 2.039e12),
+        ("Tesla T4", None, 0.32e12),
+        ("NVIDIA L40S", 362e12, 0.864e12),
+    ],
+)
+def test_peaks_are_the_data_sheets(kind, bfloat16, bandwidth):
+    known = devices.peak(kind)
+    assert known.of("bfloat16") == bfloat16
+    assert known.bandwidth == pytest.approx(bandwidth)
+
+
+def test_a_cpu_has_no_peak_and_no_floor():
+    assert devices.peak("cpu") is None
+    assert devices.floor_seconds("cpu", "float32", flop=1e9, parameters=1) is None
+    assert devices.floor_seconds("Tesla T4", "bfloat16", flop=1e9, parameters=1) is None
+
+
+def test_floor_is_the_longer_of_arithmetic_and_traffic():
+    floor = lambda batch: devices.floor_seconds(
+        "NVIDIA H200", "bfloat16", flop=batch * devices.PIX2PIX_FLOP, parameters=57_170_000
+    )
+    assert floor(64) == pytest.approx(64 * 82.5e9 / (0.4 * 790e12))  # 16.7 ms
+    assert floor(1) == pytest.approx(57.17e6 * 32 / 4.3e12)  # 0.43 ms: at batch 1 Adam's traffic is what takes time
+
+
+def test_flop_of_the_published_step_as_xla_counts_it():
+    """82.5 GFLOP by arithmetic on the layers; XLA counts elementwise work too and leaves out products with padding."""
+    objective = networks.objective(configs.get("pix2pix_cxr:paper"), 100)
+    image = jax.ShapeDtypeStruct((1, 256, 256, 1), np.float32)
+    batch = {"source": image, "target": image, "index": jax.ShapeDtypeStruct((1,), np.int32)}
+    key = jax.random.key(0)
+    state = jax.eval_shape(objective.init, key, batch)
+    flops = jax.jit(one_step(objective)).lower(state, batch, key).cost_analysis()["flops"]
+    assert flops == pytest.approx(devices.PIX2PIX_FLOP, rel=0.05)
+
+
+# ------------------------------------------------------------------------------------------------------ train_step
+
+
+def test_train_step_measures_the_real_step(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train_step, "torch_missing", lambda: True)
+    argv = ["--config=restorer_cxr:tiny", "--batch=2", "--slices=2", "--seconds=0.05", "--peer", "--config.train.ema=0.0"]
+    assert train_step.main([*argv, f"--output={tmp_path / 'deep' / 'step.json'}"]) == 0
+    printed = capsys.readouterr().out
+    assert "PyTorch is not installed here" in printed and "recompiled" in printed and "padding" in printed
+    result = json.loads((tmp_path / "deep" / "step.json").read_text())
+    (row,) = result["rows"]
+    assert result["overrides"] == ["train.ema=0.0"]
+    assert row["recompiled"] == 0 and row["finite"] and row["steps"] > 4
+    low, high = row["ms_range"]
+    assert 0 < low <= row["ms"] <= high
+    assert row["images_per_second"] == pytest.approx(2000 / row["ms"])
+    assert row["tflops"] == pytest.approx(row["gflop"] / row["ms"]) and row["gflop"] > 0
+    total = row["program_mb"]["arguments"] + row["program_mb"]["outputs"] + row["program_mb"]["temporaries"]
+    assert row["program_mb"]["total"] == pytest.approx(total)
+    # Adam keeps two moments per parameter: the arguments are at least three times the weights.
+    assert row["program_mb"]["arguments"] > 3 * 4 * row["parameters"]["generator"] / 1e6
+    assert row["rss_mb"] > 100 and row["versions"]["jax"] == jax.__version__
+
+
+def test_train_step_names_a_wrong_field_before_any_work(capsys):
+    assert train_step.main(["--config=restorer_cxr:tiny", "--config.train.precison=bfloat16"]) == 2
+    assert "train.precision" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("config", "override"),
+    [("restorer_cxr:tiny", "seed=0"), ("pix2pix_cxr:small", "seed=0"), ("pix2pix_cxr:tiny", "method.adversary=lsgan")],
+)
+def test_only_the_published_pix2pix_has_a_peer(config, override):
+    with pytest.raises(ConfigError, match="no peer"):
+        train_step.peers(config, [override], "float32")
+
+
+def test_the_peer_gets_the_sizes_of_the_config():
+    options = train_step.peers("pix2pix_cxr:paper", ["data.batch_size=4"], "float32")["torch channels_last"]
+    assert (options["batch"], options["size"], options["generator"]["features"]) == (4, 256, 64)
+
+
+def test_a_worker_that_fails_says_why():
+    with pytest.raises(WorkerError, match="no config 'absent'"), Worker(
+        "experiments.benchmarks.medjax_step:build", config="absent", overrides=[]
+    ):
+        pass
+
+
+def test_environment_is_put_back(monkeypatch):
+    monkeypatch.setenv("MEDJAX_A", "before")
+    with environment(MEDJAX_A="inside", MEDJAX_B="inside"):
+        pass
+    import os
+
+    assert os.environ["MEDJAX_A"] == "before" and "MEDJAX_B" not in os.environ
+
+
+# ------------------------------------------------------------------------------------------------------ the peer
+
+
+def test_peer_has_the_published_sizes():
+    pytest.importorskip("torch")
+    from experiments.benchmarks import peers
+
+    assert round(peers.count(peers.UNet()) / 1e6, 1) == 54.4
+    assert round(peers.count(peers.PatchGAN()) / 1e6, 2) == 2.76
+
+
+def test_peer_takes_the_same_step():
+    """From the same weights and images: the same losses, before the first update of D and after it."""
+    torch = pytest.importorskip("torch")
+    from experiments.benchmarks import peers
+
+    c = configs.get("pix2pix_cxr:tiny", ["generator.dropout=0.0", "data.crop_size=64", "data.load_size=64"])
+    objective = networks.objective(c, 100_000)
+    rng = np.random.default_rng(0)
+    batch = {name: rng.uniform(-1, 1, (2, 64, 64, 1)).astype(np.float32) for name in ("source", "target")}
+    batch["index"] = np.arange(2, dtype=np.int32)
+    state = jax.jit(objective.init)(jax.random.key(0), batch)
+    g, d = peers.UNet(image_size=64, features=8, dropout=0.0), peers.PatchGAN(features=8, layers=2)
+    peers.load_flax(g, state.nets["generator"].params)
+    peers.load_flax(d, state.nets["discriminator"].params)
+    model = peers.Pix2Pix(g, d, learning_rate=c.optimizer.learning_rate)
+    images = [torch.from_numpy(batch[name].transpose(0, 3, 1, 2).copy()) for name in ("source", "target")]
+    step = jax.jit(one_step(objective))
+    for tolerance in (1e-4, 1e-2):  # the second step starts where Adam's signs have made rounding visible
+        state, ours = step(state, batch, jax.random.key(0))
+        for name, value in model.step(*images).items():
+            assert float(ours[name]) == pytest.approx(float(value), rel=tolerance), name
+
+
+# ------------------------------------------------------------------------------------------------------ GPU check
+
+
+def test_gpu_check_in_its_reduced_form(tmp_path, capsys):
+    assert gpu_check.main(["--quick", "--configs=restorer_cxr", f"--output={tmp_path / 'gpu.json'}"]) == 0
+    result = json.loads((tmp_path / "gpu.json").read_text())
+    assert [(row["check"].split()[0], row["result"]) for row in result["rows"]] == [
+        ("smoke", "ok"), ("resume", "ok"), ("step", "ok"),
+    ]  # fmt: skip
+    assert "equal to the bit" in result["rows"][1]["figures"]
+    printed = capsys.readouterr().out
+    assert result["quick"] and "reduced" in printed
+    if result["platform"] == "cpu":
+        assert "no GPU was found" in printed
+
+
+@pytest.mark.slow
+def test_gpu_check_of_every_config(tmp_path):
+    assert gpu_check.main(["--quick", "--minutes=30", f"--output={tmp_path / 'gpu.json'}"]) == 0
+    rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    assert {row["check"] for row in rows} >= {f"smoke {name}:tiny" for name in configs.names()}
+
+
+def test_gpu_check_refuses_an_unknown_config(capsys):
+    assert gpu_check.main(["--quick", "--configs=restorer"]) == 2
+    assert "restorer_cxr" in capsys.readouterr().err
+
+
+def test_a_failed_check_is_reported_and_the_next_one_runs():
+    report = gpu_check.Report(minutes=1)
+
+    def broken():
+        raise MedjaxError("the reason")
+
+    report.check("first", broken)
+    report.check("second", lambda: {"figures": "fine"})
+    report.check("third", lambda: {"figures": "fine"}, needs=3600)
+    assert [row["result"] for row in report.rows] == ["FAIL", "ok", "skipped"]
+    assert "the reason" in report.table()
+
+
+def fake_run(name, workdir, deterministic):
+    """What a run that starts afresh instead of resuming would return."""
+    return {"said": [], "digest": "a", "rows": [], "steps": 4}
+
+
+def fake_other_bits(name, workdir, deterministic):
+    return {"said": ["resuming at step 2"], "digest": "b", "rows": [], "steps": 4}
+
+
+@pytest.mark.parametrize(("again", "message"), [(fake_run, "did not resume"), (fake_other_bits, "state after resuming")])
+def test_resume_check_fails_where_it_should(tmp_path, monkeypatch, again, message):
+    for step in (2, 4):
+        (tmp_path / "run" / "checkpoints" / str(step)).mkdir(parents=True)
+    monkeypatch.setattr(gpu_check, "apart", lambda function, *args: again(*args))
+    whole = {"said": [], "digest": "a", "rows": [], "steps": 4}
+    with pytest.raises(MedjaxError, match=message):
+        gpu_check.resume("pix2pix_cxr", tmp_path / "run", whole, False)
+    assert (tmp_path / "run" / "checkpoints" / "4").exists(), "the unbroken run is left as it is"
+    assert not (tmp_path / "run_resumed" / "checkpoints" / "4").exists()
+    shutil.rmtree(tmp_path / "run_resumed")
+
+
+def test_digest_sees_every_bit():
+    a = {"x": np.float32([1, 2]), "y": np.int32(3)}
+    assert gpu_check.digest(a) == gpu_check.digest({"y": np.int32(3), "x": np.float32([1, 2])})
+    assert gpu_check.digest(a) != gpu_check.digest({**a, "x": np.float32([1, np.nextafter(np.float32(2), 3)])})
+    assert gpu_check.digest(a) != gpu_check.digest({**a, "y": np.int64(3)})

@@ -1,0 +1,56 @@
+"""The notebooks run from top to bottom, say what they should, and are kept without outputs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_is_kept_without_outputs(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            assert not cell.outputs and cell.execution_count is None, f"clear the outputs of {path.name}"
+
+
+@pytest.fixture(scope="module")
+def by_hand(tmp_path_factory):
+    """`pix2pix_by_hand` after execution; its own assertions have held."""
+    notebook = nbformat.read(FOLDER / "pix2pix_by_hand.ipynb", as_version=4)
+    folder = str(tmp_path_factory.mktemp("notebook"))  # it needs nothing from where it lies
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+    return notebook
+
+
+def outputs(notebook, kind):
+    """All outputs of one kind: the text of streams, or pictures."""
+    found = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    if kind == "image/png":
+        return [output["data"][kind] for output in found if kind in output.get("data", {})]
+    return "".join(output["text"] for output in found if output.output_type == "stream" and output.name == kind)
+
+
+def test_pix2pix_by_hand_shows_what_it_promises(by_hand):
+    text = outputs(by_hand, "stdout")
+    assert len(outputs(by_hand, "image/png")) == 6
+    assert re.search(r"map 3: \(8, 14, 14, 1\)", text), "the discriminator's logits, one per patch"
+    assert "attention_encoder_16 (1, 256, 256)" in text, "a 16x16 map attends over 256 positions"
+    moved, arrays = map(int, re.search(r"generator: (\d+) of (\d+) arrays moved", text).groups())
+    assert arrays - moved == 6, "gamma 0 holds kernel and bias of query, key and value still on the first step"
+
+
+def test_pix2pix_by_hand_ends_in_a_restorer_above_its_input(by_hand):
+    last = {name: float(value) for name, value in re.findall(r"^(\w+) +([\d.]+) dB", outputs(by_hand, "stdout"), re.M)}
+    assert set(last) == {"input", "unet", "restorer"}
+    assert last["restorer"] > last["input"] > 20
+
+
+def test_pix2pix_by_hand_warns_of_nothing(by_hand):
+    assert outputs(by_hand, "stderr") == ""
