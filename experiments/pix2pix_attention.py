@@ -2,19 +2,19 @@
 
     python -m experiments.pix2pix_attention --scale=small --workdir=runs/attention
 
-Trains, on the same images for the same number of epochs: the U-Net with L1 alone, pix2pix, and pix2pix with attention at
-several places; scores them on held-out patients beside the degraded input and tuned classical denoisers, and on X-rays of
-another hospital; measures what each placement costs; judges every claim of the paper afresh. Ends with `report.html` and
-`claims.json` in the workdir. Interrupted, the same command resumes; what is finished is read back.
+Trains, on the same images for the same number of epochs: the U-Net with L1 alone, pix2pix, and pix2pix with attention
+at several places; scores them on held-out patients beside the degraded input and tuned classical denoisers, and on
+X-rays of another hospital; measures what each placement costs; judges every claim of the paper afresh. Ends with
+`report.html` and `claims.json` in the workdir. Interrupted, the same command resumes; what is finished is read back.
 
 | scale | what | cost |
 |---|---|---|
 | tiny | phantoms of 32 pixels, a few steps: for tests | under a minute |
-| small | 240 NIH images at 128 pixels, U-Net of 16 features, 60 epochs, six runs | about 30 minutes on 2 CPU cores |
+| small | 240 NIH images at 128 pixels, U-Net of 16 features, 60 epochs, six runs | about 40 minutes on 2 CPU cores |
 | paper | 4,999 NIH images at 256, the published networks, 150 epochs, six runs | hours on a data-centre GPU |
 
-Images: NIH ChestX-ray14 below $MEDJAX_DATA or --data_root; simulated ones only with --data_source=phantom_cxr (tiny uses
-them always).
+Images: NIH ChestX-ray14 below $MEDJAX_DATA or --data_root; simulated ones only with --data_source=phantom_cxr, which is
+what tiny uses unless told otherwise.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--scale", choices=("tiny", "small", "paper"), default="small")
     made.add_argument("--workdir", type=Path, required=True)
     made.add_argument("--seeds", type=int, default=1, help="trainings of every run that differ in the seed alone")
-    made.add_argument("--data_source", choices=("nih_cxr14", "phantom_cxr"), help="default: nih_cxr14; tiny: phantom_cxr")
+    made.add_argument(
+        "--data_source", choices=("nih_cxr14", "phantom_cxr"), help="default: nih_cxr14; tiny: phantom_cxr"
+    )
     made.add_argument("--data_root", default="", help="the folder of the NIH images (default: $MEDJAX_DATA/cxr_nih)")
     made.add_argument("--quiet", action="store_true", help="no progress bars")
     return made

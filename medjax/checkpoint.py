@@ -117,8 +117,9 @@ class Checkpoints:
             raise CheckpointError(f"{self.workdir} holds weights alone: start from it with config.init_from, not by resuming")
         with ocp.PyTreeCheckpointer() as reader:
             stored = reader.metadata(self.workdir / "checkpoints" / str(step) / "weights").item_metadata.tree
-        check_same_tree(_weights(weights_of(like)), stored, what=f"the checkpoint of step {step} in {self.workdir}")
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, {"weights": _weights(weights_of(like)), "training": _training(like)})
+        weights = _weights(weights_of(like))
+        check_same_tree(weights, stored, what=f"the checkpoint of step {step} in {self.workdir}")
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, {"weights": weights, "training": _training(like)})
         args = ocp.args.Composite(**{name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()})
         found = self._manager.restore(step, args=args)
         return _assemble(found["weights"], found["training"])

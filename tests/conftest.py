@@ -22,7 +22,14 @@ from ml_collections import ConfigDict
 # The tiny configs without what only a person looks at; "" leaves the suite's own compilation cache in place.
 QUIET = ("train.compilation_cache=", "train.tensorboard=False", "train.progress=False")
 # Dropout, batch norm, an EMA and reading threads: everything that could break a bit-exact resume.
-LONG = ("train.steps=12", "train.save_every=4", "train.eval_every=12", "train.sample_every=12", "train.ema=0.9", "data.threads=2")
+LONG = (
+    "train.steps=12",
+    "train.save_every=4",
+    "train.eval_every=12",
+    "train.sample_every=12",
+    "train.ema=0.9",
+    "data.threads=2",
+)
 
 
 @pytest.fixture(scope="session")
@@ -67,17 +74,6 @@ def flags() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def trained(tiny, tmp_path_factory) -> Path:
-    """The workdir of `pix2pix_cxr:tiny` trained to its end. Copy it before changing anything in it."""
-    from medjax.build import training
-
-    workdir = tmp_path_factory.mktemp("trained") / "run"
-    with without_expensive_passes():
-        training.train(tiny(), workdir, say=lambda text: None)
-    return workdir
-
-
-@pytest.fixture(scope="session")
 def long() -> tuple[str, ...]:
     """The overrides of a run that is interrupted: 12 steps, a checkpoint every 4, dropout, batch norm, EMA, threads."""
     return LONG
@@ -110,6 +106,12 @@ def unbroken(tiny, long, tmp_path_factory) -> Unbroken:
         patch.setattr(training.Log, "__call__", count)
         state = training.train(tiny(*long), workdir, say=lambda text: None)
     return Unbroken(workdir, leaves(state), compiled)
+
+
+@pytest.fixture(scope="session")
+def trained(unbroken) -> Path:
+    """The workdir of that run. Copy it before changing anything in it."""
+    return unbroken.workdir
 
 
 def leaves(tree: object) -> dict[str, np.ndarray]:

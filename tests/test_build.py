@@ -17,7 +17,13 @@ from medjax.types import CheckpointError, ConfigError, DataError
 def test_overrides_keep_their_types():
     config = configs.get(
         "pix2pix_cxr:tiny",
-        ["optimizer.learning_rate=1e-3", "data.split=(0.5,0.25,0.25)", "data.flip=False", "generator.attention_at=('encoder:8',)", "seed=3"],
+        [
+            "optimizer.learning_rate=1e-3",
+            "data.split=(0.5,0.25,0.25)",
+            "data.flip=False",
+            "generator.attention_at=('encoder:8',)",
+            "seed=3",
+        ],
     )
     assert config.optimizer.learning_rate == 1e-3 and config.data.split == (0.5, 0.25, 0.25)
     assert config.data.flip is False and config.generator.attention_at == ("encoder:8",) and config.seed == 3
@@ -58,7 +64,9 @@ def test_unknown_configs_and_variants_list_the_known_ones(name, told):
 def test_a_config_file_of_ones_own(tmp_path):
     """A path works as a name does, and may build on the shipped parts."""
     path = tmp_path / "mine.py"
-    path.write_text("from configs import pix2pix_cxr\n\ndef get_config(variant='tiny'):\n    config = pix2pix_cxr.get_config(variant)\n    config.name = 'mine'\n    return config\n")
+    lines = ["from configs import pix2pix_cxr", "", "def get_config(variant='tiny'):"]
+    lines += ["    config = pix2pix_cxr.get_config(variant)", "    config.name = 'mine'", "    return config"]
+    path.write_text("\n".join(lines))
     assert configs.get(f"{path}").name == "mine"
     assert configs.get(f"{path}:paper", ["train.steps=9"]).train.steps == 9
 
@@ -78,7 +86,9 @@ def test_a_config_survives_its_workdir(tmp_path):
 def test_a_workdir_of_another_config_names_the_fields(tmp_path):
     config = configs.get("pix2pix_cxr:tiny")
     configs.write(config, tmp_path)
-    configs.check_same(configs.get("pix2pix_cxr:tiny", ["data.threads=2", "data.root=/elsewhere", "train.progress=True"]), tmp_path)
+    configs.check_same(
+        configs.get("pix2pix_cxr:tiny", ["data.threads=2", "data.root=/elsewhere", "train.progress=True"]), tmp_path
+    )
     other = configs.get("pix2pix_cxr:tiny", ["seed=4", "generator.features=16"])
     with pytest.raises(ConfigError, match="generator.features: 8 there, 16 now; seed: 0 there, 4 now.*another --workdir"):
         configs.check_same(other, tmp_path)

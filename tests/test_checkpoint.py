@@ -33,7 +33,9 @@ def state_at(step, width=4, ema=True, seed=None):
     made = new_state(nets, pool={"images": draw(2, 3), "used": jnp.asarray(step, jnp.int32)})
     if ema:
         made = made._replace(ema={"generator": copy((draw(1), {"batch_stats": {"mean": draw(width)}}))})
-        made = made._replace(ema={"generator": (jax.tree.map(lambda x: draw(*x.shape), nets["generator"].params), made.ema["generator"][1])})
+        made = made._replace(
+            ema={"generator": (jax.tree.map(lambda x: draw(*x.shape), nets["generator"].params), made.ema["generator"][1])}
+        )
     return made._replace(step=jnp.asarray(step, jnp.int32))
 
 
@@ -118,9 +120,9 @@ def test_a_checkpoint_cut_short_falls_back_to_the_one_before(tmp_path):
 def test_inference_falls_back_too_and_moves_nothing(tmp_path):
     saved(tmp_path, 4, 8)
     truncate(tmp_path / "checkpoints" / "8")
-    with Checkpoints(tmp_path, read_only=True) as checkpoints:
-        with pytest.warns(UserWarning, match="checkpoint of step 8 cannot be read"):
-            step, weights = checkpoints.weights()
+    told = pytest.warns(UserWarning, match="checkpoint of step 8 cannot be read")
+    with Checkpoints(tmp_path, read_only=True) as checkpoints, told:
+        step, weights = checkpoints.weights()
     assert step == 4 and (tmp_path / "checkpoints" / "8").is_dir()
     np.testing.assert_array_equal(weights["generator"][0]["gamma"], state_at(4).ema["generator"][0]["gamma"])
 
@@ -135,7 +137,10 @@ def test_no_readable_checkpoint_is_an_error_not_a_fresh_start(tmp_path):
 
 def test_a_checkpoint_of_another_architecture_is_named_and_left_alone(tmp_path):
     saved(tmp_path, 4)
-    with Checkpoints(tmp_path) as checkpoints, pytest.raises(CheckpointError, match=r"another architecture: .*'bias'.* is .4,. there"):
+    with (
+        Checkpoints(tmp_path) as checkpoints,
+        pytest.raises(CheckpointError, match=r"another architecture: .*'bias'.* is .4,. there"),
+    ):
         checkpoints.restore(state_at(0, width=6))
     assert (tmp_path / "checkpoints" / "4").is_dir()
 
@@ -149,7 +154,11 @@ def test_weights_alone_serve_prediction_and_warm_start_but_no_resume(tmp_path):
             checkpoints.restore(state_at(0))
     moved = warm_start(state_at(0), weights, origin="there")
     expected = state_at(4).ema["generator"][0]
-    for found in (moved.nets["generator"].params, moved.ema["generator"][0], load_into(state_at(0), weights, origin="there").nets["generator"].params):
+    for found in (
+        moved.nets["generator"].params,
+        moved.ema["generator"][0],
+        load_into(state_at(0), weights, origin="there").nets["generator"].params,
+    ):
         assert_same(found, expected)
     np.testing.assert_array_equal(
         jax.tree.leaves(moved.nets["generator"].opt_state)[1], jax.tree.leaves(state_at(0).nets["generator"].opt_state)[1]

@@ -13,6 +13,8 @@ from medjax.cli import main
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
+TINY = "--config=pix2pix_cxr:tiny"
+
 
 @pytest.fixture
 def fails(capsys):
@@ -39,11 +41,11 @@ def contents(folder):
     [
         (2, ["no config 'pix2pix'", "did you mean pix2pix_cxr?"], ["--config=pix2pix"]),
         (2, ["variant 'huge' is none of paper"], ["--config=pix2pix_cxr:huge"]),
-        (2, ["'train.step'", "did you mean train.steps"], ["--config=pix2pix_cxr:tiny", "--config.train.step=3"]),
-        (2, ["cannot set", "train.steps=few"], ["--config=pix2pix_cxr:tiny", "--config.train.steps=few"]),
-        (2, ["unknown argument '--stpes=3'"], ["--config=pix2pix_cxr:tiny", "--stpes=3"]),
-        (2, ["attends to nothing"], ["--config=pix2pix_cxr:tiny", "--config.generator.attention_at=('bottleneck',)"]),
-        (1, ["/nowhere/images", "absent"], ["--config=pix2pix_cxr:tiny", "--config.data.source=folder", "--config.data.root=/nowhere/images"]),
+        (2, ["'train.step'", "did you mean train.steps"], [TINY, "--config.train.step=3"]),
+        (2, ["cannot set", "train.steps=few"], [TINY, "--config.train.steps=few"]),
+        (2, ["unknown argument '--stpes=3'"], [TINY, "--stpes=3"]),
+        (2, ["attends to nothing"], [TINY, "--config.generator.attention_at=('bottleneck',)"]),
+        (1, ["/nowhere/images", "absent"], [TINY, "--config.data.source=folder", "--config.data.root=/nowhere/images"]),
         (1, ["nih_cxr14 needs a folder", "MEDJAX_DATA"], ["--config=pix2pix_cxr:paper"]),
     ],
 )  # fmt: skip
@@ -57,7 +59,14 @@ def test_bad_data_ends_training_before_it_starts(fails, flags, tmp_path):
     """An empty folder, a folder of one truncated image among good ones, an image smaller than the crop."""
     data, run = tmp_path / "data", tmp_path / "run"
     data.mkdir()
-    words = ["train", f"--workdir={run}", *flags, "--config=restorer_cxr:tiny", "--config.data.source=folder", f"--config.data.root={data}"]
+    words = [
+        "train",
+        f"--workdir={run}",
+        *flags,
+        "--config=restorer_cxr:tiny",
+        "--config.data.source=folder",
+        f"--config.data.root={data}",
+    ]
     fails(1, [str(data), "no image"], *words)
     rng = np.random.default_rng(0)
     for i in range(12):
@@ -73,7 +82,15 @@ def test_bad_data_ends_training_before_it_starts(fails, flags, tmp_path):
 
 def test_a_workdir_of_another_config_names_the_fields(fails, flags, trained):
     before = contents(trained)
-    fails(2, ["another config", "seed: 0 there, 1 now"], "train", "--config=pix2pix_cxr:tiny", f"--workdir={trained}", *flags, "--config.seed=1")
+    fails(
+        2,
+        ["another config", "seed: 0 there, 1 now"],
+        "train",
+        "--config=pix2pix_cxr:tiny",
+        f"--workdir={trained}",
+        *flags,
+        "--config.seed=1",
+    )
     fails(2, ["another config"], "train", "--config=restorer_cxr:tiny", f"--workdir={trained}", *flags)
     assert contents(trained) == before
 
@@ -117,7 +134,9 @@ def test_usage_errors_have_status_2(argv, capsys):
     assert stop.value.code == 2 and "usage: medjax" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["--version"], *([c, "--help"] for c in ("train", "evaluate", "enhance", "inspect"))])
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["--version"], *([c, "--help"] for c in ("train", "evaluate", "enhance", "inspect"))]
+)
 def test_help(argv, capsys):
     with pytest.raises(SystemExit) as stop:
         main(argv)

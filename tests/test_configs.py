@@ -16,9 +16,14 @@ from medjax.writers import read_metrics
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-EVERY = [f"{name}:{variant}" for name in configs.names() for variant in configs._load_module(configs.config_folder() / f"{name}.py").VARIANTS]
+
+def module(name):
+    return configs._load_module(configs.config_folder() / f"{name}.py")
+
+
+EVERY = [f"{name}:{variant}" for name in configs.names() for variant in module(name).VARIANTS]
 PARAMETERS = {  # generator, discriminator
-    "pix2pix_cxr:paper": (54_407_809, 2_764_609 + 0),
+    "pix2pix_cxr:paper": (54_407_809, 2_764_609),
     "pix2pix_cxr:unet_small": (54_407_809, 2_764_609),
 }
 
@@ -47,31 +52,33 @@ def test_builds(name):
 
 
 @pytest.mark.parametrize("name", [name for name in EVERY if name.endswith(":tiny")])
-def test_tiny_trains(name, request, tiny, tmp_path):
-    said = []
+def test_tiny_trains(name, request, tiny, long, tmp_path):
+    """To its end, leaving what a run leaves; pix2pix is the suite's shared run, with its overrides."""
+    said, workdir, overrides = [], tmp_path / "run", ()
     if name == "pix2pix_cxr:tiny":
-        workdir = request.getfixturevalue("trained")
+        workdir, overrides = request.getfixturevalue("trained"), long
     else:
-        workdir = tmp_path / "run"
         training.train(tiny(name=name), workdir, say=said.append)
         assert "parameters" in said[0]
+    config = tiny(*overrides, name=name)
+    last, every = config.train.steps, config.train.eval_every
+    expected = [(i, split) for i in range(1, last + 1) for split in ("train", "validation")[: 1 + (i % every == 0)]]
     rows = read_metrics(workdir)
-    splits = [(r["step"], r["split"]) for r in rows]
-    assert splits == [(1, "train"), (2, "train"), (2, "validation"), (3, "train"), (4, "train"), (4, "validation")]
+    assert [(r["step"], r["split"]) for r in rows] == expected
     assert all(np.isfinite(v) for row in rows for v in row.values() if isinstance(v, float))
-    for left in ("config.json", "splits.json", "parameters.txt", "samples/validation_000004.png", "checkpoints/4"):
+    for left in ("config.json", "splits.json", "parameters.txt", f"samples/validation_{last:06d}.png", f"checkpoints/{last}"):
         assert (workdir / left).exists(), left
-    state = training.train(tiny(name=name), workdir, say=said.append)
-    assert "complete at step 4" in said[-1] and int(state.step) == 4
+    state = training.train(config, workdir, say=said.append)
+    assert f"complete at step {last}" in said[-1] and int(state.step) == last
     assert read_metrics(workdir) == rows, "the same command on a complete run changes nothing"
 
 
 @pytest.mark.parametrize("name", configs.names())
 def test_headers_give_paper_command_cost_and_number(name):
-    text = configs._load_module(configs.config_folder() / f"{name}.py").__doc__
+    text = module(name).__doc__
     assert f"medjax train --config={name}:" in text
     assert "| variant | what | cost |" in text and "number to reach" in text and re.search(r"\d dB|FID|AUC", text)
-    for variant in configs._load_module(configs.config_folder() / f"{name}.py").VARIANTS:
+    for variant in module(name).VARIANTS:
         assert f"| {variant} |" in text, variant
 
 

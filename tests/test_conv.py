@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from medjax.models import conv as c
+
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 CONVS = [  # height, width, kernel, stride, padding: those in use, and odd ones
@@ -23,7 +24,15 @@ CONVS = [  # height, width, kernel, stride, padding: those in use, and odd ones
     (8, 7, 3, 2, 0),
     (2, 2, 4, 2, 1),
 ]
-TRANSPOSED = [(1, 1, 4, 2, 1), (3, 5, 4, 2, 1), (4, 4, 4, 2, 1), (3, 4, 3, 2, 1), (5, 2, 3, 1, 1), (3, 3, 4, 2, 0), (2, 3, 5, 3, 2)]
+TRANSPOSED = [
+    (1, 1, 4, 2, 1),
+    (3, 5, 4, 2, 1),
+    (4, 4, 4, 2, 1),
+    (3, 4, 3, 2, 1),
+    (5, 2, 3, 1, 1),
+    (3, 3, 4, 2, 0),
+    (2, 3, 5, 3, 2),
+]
 
 
 @pytest.fixture

@@ -52,7 +52,9 @@ def begin(objective):
 
 def test_hooks_are_called_at_their_period_and_at_the_end():
     seen = {name: [] for name in ("every", "third", "tenth")}
-    hooks = [(n, lambda step, state, metrics, name=name: seen[name].append(step)) for name, n in zip(seen, (1, 3, 10), strict=True)]
+    hooks = [
+        (n, lambda step, state, metrics, name=name: seen[name].append(step)) for name, n in zip(seen, (1, 3, 10), strict=True)
+    ]
     objective = toy()
     state = fit(objective, begin(objective), batches, KEY, 7, hooks=hooks)
     assert seen == {"every": [1, 2, 3, 4, 5, 6, 7], "third": [3, 6, 7], "tenth": [7]}

@@ -185,7 +185,13 @@ def test_init_from_nowhere(tiny, tmp_path):
 
 def test_a_loss_that_is_not_a_number_stops_the_run(tiny, tmp_path):
     """Adam with an absurd rate throws the weights to infinity; no such state is saved."""
-    absurd = ("optimizer.learning_rate=1e38", "optimizer.warmup=0", "optimizer.clip=0.0", "train.save_every=1", "train.eval_every=4")
+    absurd = (
+        "optimizer.learning_rate=1e38",
+        "optimizer.warmup=0",
+        "optimizer.clip=0.0",
+        "train.save_every=1",
+        "train.eval_every=4",
+    )
     config = tiny(*absurd, name="restorer_cxr:tiny")
     with pytest.raises(NonFiniteError, match="at step [0-9]|after step [0-9]"):
         training.train(config, tmp_path / "run", say=lambda text: None)
@@ -201,7 +207,7 @@ def test_another_config_is_refused_before_anything_changes(tiny, trained):
     assert before == {p: p.stat().st_mtime_ns for p in trained.rglob("*") if p.is_file()}
 
 
-def test_weights_alone_cannot_be_resumed(tiny, trained, tmp_path):
+def test_weights_alone_cannot_be_resumed(tiny, long, trained, tmp_path):
     import shutil
 
     workdir = tmp_path / "run"
@@ -209,5 +215,5 @@ def test_weights_alone_cannot_be_resumed(tiny, trained, tmp_path):
     for folder in (workdir / "checkpoints").glob("*/training"):
         shutil.rmtree(folder)
     with pytest.raises(CheckpointError, match="weights alone"):
-        training.train(tiny(), workdir, say=lambda text: None)
+        training.train(tiny(*long), workdir, say=lambda text: None)
     assert configs.read(workdir).name == "pix2pix_cxr"

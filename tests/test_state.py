@@ -12,7 +12,11 @@ from medjax.types import CheckpointError
 
 
 def net(value, shape=(2, 3)):
-    return Net({"dense": {"kernel": jnp.full(shape, value)}}, {"batch_stats": {"mean": jnp.full(3, value)}}, {"mu": jnp.full(shape, value)})
+    return Net(
+        {"dense": {"kernel": jnp.full(shape, value)}},
+        {"batch_stats": {"mean": jnp.full(3, value)}},
+        {"mu": jnp.full(shape, value)},
+    )
 
 
 def state(value, **nets):
@@ -52,7 +56,9 @@ def test_warm_start_takes_weights_and_restarts_the_average_there():
 
 def test_warm_start_names_the_first_parameter_of_another_shape():
     donor = {"generator": (net(1.0, (4, 3)).params, net(1.0).stats)}
-    with pytest.raises(CheckpointError, match=r"'generator' of there has another architecture: \['dense'\]\['kernel'\] is \(4, 3\)"):
+    with pytest.raises(
+        CheckpointError, match=r"'generator' of there has another architecture: \['dense'\]\['kernel'\] is \(4, 3\)"
+    ):
         warm_start(state(0.0), donor, origin="there")
 
 

@@ -1,8 +1,8 @@
 """What attention costs by placement: parameters, operations, and seconds, the steps of all runs timed in turn.
 
-Operations are XLA's count of the forward pass before optimisation (a multiplication and an addition are two), at batch 1.
-Seconds come in two kinds: from the trainings themselves, which ran one after the other, and of single steps of all runs in
-rotation within one process, which what else the machine does hits alike.
+Operations are XLA's count of the forward pass before optimisation (a multiplication and an addition are two), at
+batch 1. Seconds come in two kinds: from the trainings themselves, which ran one after the other, and of single steps of
+all runs in rotation within one process, which whatever else the machine does hits alike.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+from experiments.attention.runs import Study, config_of, places_text, scheduled
+from experiments.attention.scores import kept
 from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build import networks, training
 from medjax.objective import Objective, train_step
 from medjax.types import to_signed
 from medjax.writers import read_metrics
-
-from experiments.attention.runs import Study, config_of, places_text, scheduled
-from experiments.attention.scores import kept
 
 PUBLISHED_PLACES = (16, 32, 64, 128)
 

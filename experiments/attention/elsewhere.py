@@ -16,6 +16,8 @@ import jax
 import numpy as np
 from skimage.restoration import estimate_sigma
 
+from experiments.attention.runs import Study, config_of
+from experiments.attention.scores import Results, kept, score
 from medjax import baselines, evaluate
 from medjax.build import data as build_data
 from medjax.build import evaluation as build_evaluation
@@ -23,9 +25,6 @@ from medjax.data import sources
 from medjax.data.augment import resize
 from medjax.metrics import gradient_ratio, spectrum_ratio, statistics
 from medjax.types import DataError, to_signed, to_unit
-
-from experiments.attention.runs import Study, config_of
-from experiments.attention.scores import Results, kept, score
 
 KIND = "actualmed"
 PICTURES = 3
@@ -65,7 +64,8 @@ def gather(study: Study, results: Results) -> Elsewhere:
     changed = lambda: {row: change(enhance, images) for row, enhance in enhancers.items()}  # noqa: E731
     found.natural = kept(study.workdir / KIND / "as_they_come.json", changed)
     for i in _spread(found.natural["baseline"]["change"]):
-        found.pictures.append({"as it came": images[i], **{row: enhancers[row](images[i]) for row in ("baseline", "both")}})
+        shown = [row for row in (best, "baseline", "both") if row in enhancers]
+        found.pictures.append({"as it came": images[i], **{row: enhancers[row](images[i]) for row in shown}})
         found.pictures[-1]["index"] = np.array(i)
     return found
 
@@ -96,7 +96,7 @@ def change(enhance: Callable[[np.ndarray], np.ndarray], images: list[np.ndarray]
     """What `enhance` does to images that nobody degraded, `{figure: [n]}`.
 
     change: mean absolute change (of the full range); noise: the noise estimated in the result over that in the image
-    (median of the finest wavelets, Donoho 1994); detail and edges: `spectrum_ratio` and `gradient_ratio`, result to image.
+    (median of the finest wavelets, Donoho 1994); detail and edges: `spectrum_ratio` and `gradient_ratio`.
     """
     found: dict[str, list[float]] = {"change": [], "noise": [], "detail": [], "edges": []}
     for image in images:

@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from experiments.attention import plots, tables, tables_training
+from experiments.attention.elsewhere import Elsewhere
+from experiments.attention.runs import ATTENTION, RUNS, Study, config_of, epoch_steps
+from experiments.attention.scores import Results
 from medjax import report
 from medjax.build.data import Data
 from medjax.figures import NAMES
 from medjax.report import Section
 from medjax.report.blocks import ARTEFACTS, cell, p_value
 from medjax.report.build import PHANTOM
-
-from experiments.attention import plots, tables
-from experiments.attention.elsewhere import Elsewhere
-from experiments.attention.runs import ATTENTION, RUNS, Study, config_of, epoch_steps
-from experiments.attention.scores import Results
 
 TITLE = "Does self-attention help pix2pix enhance chest X-rays?"
 
@@ -41,10 +40,10 @@ def build(
         Section("What was run", [tables.facts(study, results, sizes)]),
         Section("Results", [tables.table_one(results), plots.intervals(results)]),
         Section("What attention changes", [tables.differences(results), *plots.distributions(results)]),
-        Section("Seeds", [b for b in [tables.seeds(study, results)] if b]),
-        Section("During training", [tables.periodic(study, results), plots.together(results), plots.gammas(results)]),
+        Section("Seeds", [b for b in [tables_training.seeds(study, results)] if b]),
+        Section("During training", [tables_training.periodic(study, results), plots.together(results), plots.gammas(results)]),
         Section("Training curves", [*plots.training(results, "baseline", 2), *plots.training(results, attention, 3)]),
-        Section("What attention costs", [tables.placements(study, costs, steps), tables.published(costs)]),
+        Section("What attention costs", [tables_training.placements(study, costs, steps), tables_training.published(costs)]),
         Section("Pictures", [plots.pipeline(study, data), *plots.side_by_side(study, data, results)]),
         Section("Over-smoothing and checkerboards", [report.text(failures(results)), tables.artefacts(results)]),
         Section("Another hospital", _elsewhere(other)),
@@ -60,14 +59,14 @@ def _banner(study: Study, data: Data) -> str:
     if not study.real:
         return report.warning(PHANTOM)
     message = (
-        f"**Real images**: {data.source.kind}, {len(data.source)} frontal chest X-rays of "
-        f"{len({r.patient for r in data.source.records})} patients, degraded by computer. No reader has judged any picture here: "
-        "scores say how near an image is to the original, not whether a finding can still be seen."
+        f"**Real images**: {data.source.kind}, {len(data.source)} frontal chest X-rays of"
+        f" {len({r.patient for r in data.source.records})} patients, degraded by computer. No reader has judged any"
+        " picture here: scores say how near an image is to the original, not whether a finding can still be seen."
     )
     if study.scale_name != "paper":
         message += (
-            f" This is the **{study.scale_name}** scale: networks, images and training are smaller than published, so levels are lower; "
-            "what can be read is how the runs compare with each other."
+            f" This is the **{study.scale_name}** scale: networks, images and training are smaller than published, so"
+            " levels are lower; what can be read is how the runs compare with each other."
         )
     return report.note(message)
 
@@ -82,13 +81,18 @@ def answer(study: Study, results: Results) -> str:
         f"{cell('psnr', denoised)} dB.{_standing(results, best)}"
     ]
     for run, entry in tables.attention_differences(results):
-        lines.append(f"- {RUNS[run].label}: **{_word(entry)}**, {cell('psnr', entry, sign=True)} dB, paired p {_p(entry)}")
+        lines.append(
+            f"- {RUNS[run].label}: **{_word(entry)}**, {cell('psnr', entry, sign=True)} dB, paired p {_p(entry)}"
+        )
     if "l1_only" in results.evaluations:
         entry = results.versus("l1_only", "baseline", "psnr")
-        lines.append(f"- {RUNS['l1_only'].label}: **{_word(entry)}**, {cell('psnr', entry, sign=True)} dB, paired p {_p(entry)}")
-    caveat = (
-        "The intervals cover the choice of images, not the luck of a training"
-        + (", of which there is one per row: differences of a few tenths of a decibel may be chance." if study.seeds == 1 else "; see Seeds.")
+        lines.append(
+            f"- {RUNS['l1_only'].label}: **{_word(entry)}**, {cell('psnr', entry, sign=True)} dB, paired p {_p(entry)}"
+        )
+    caveat = "The intervals cover the choice of images, not the luck of a training" + (
+        ", of which there is one per row: differences of a few tenths of a decibel may be chance."
+        if study.seeds == 1
+        else "; see Seeds."
     )
     return f"{lines[0]}\n\nAgainst pix2pix, at equal epochs:\n\n" + "\n".join(lines[1:]) + f"\n\n{caveat}"
 
@@ -99,8 +103,8 @@ def _standing(results: Results, best: str) -> str:
     name = NAMES.get(best, best)
     if parts["input"]["mean"] < 0:
         return (
-            " **It scores below its own input**: at this length of training the network has not yet learnt to pass fine detail through, "
-            "so these runs rank placements of attention, they do not enhance images."
+            " **It scores below its own input**: at this length of training the network has not yet learnt to pass"
+            " fine detail through, so these runs rank placements of attention, they do not enhance images."
         )
     if parts[best]["mean"] < 0:
         return f" It improves the input, but **the classical filter {name} scores higher**."
@@ -125,9 +129,14 @@ def failures(results: Results) -> str:
     for metric, claim in (("spectrum_ratio", "Over-smoothing is 'more pronounced in the attention model'"),
                           ("checkerboard2", "There are 'slight checkerboard artifacts'")):  # fmt: skip
         base = results.mean("baseline", metric)
-        parts = [f"{RUNS[run].short} {cell(metric, results.versus(run, 'baseline', metric), sign=True)}" for run in results.evaluations if run in ATTENTION]
+        parts = [
+            f"{RUNS[run].short} {cell(metric, results.versus(run, 'baseline', metric), sign=True)}"
+            for run in results.evaluations
+            if run in ATTENTION
+        ]
         lines.append(
-            f"- {claim}: {ARTEFACTS[metric]} of pix2pix is {cell(metric, base)} of the reference's; attention minus pix2pix: {'; '.join(parts) or 'not run'}."
+            f"- {claim}: {ARTEFACTS[metric]} of pix2pix is {cell(metric, base)} times the reference's; attention minus"
+            f" pix2pix: {'; '.join(parts) or 'not run'}."
         )
     return "\n".join(lines)
 
@@ -136,15 +145,17 @@ def _elsewhere(other: Elsewhere) -> list[str]:
     if other.reason:
         return [report.text(f"Not run: {other.reason}.")]
     opening = (
-        f"{len(other.names)} chest X-rays of another hospital (Actualmed), brought to a square like the training images. Unit, view and "
-        "finding go together in this set, so nothing here separates them."
+        f"{len(other.names)} chest X-rays of another hospital (Actualmed), brought to a square like the training"
+        " images. Unit, view and finding go together in this set, so nothing here separates them."
     )
     return [report.text(opening), *tables.other_hospital(other), *plots.as_they_come(other)]
 
 
 def _protocol(results: Results) -> list[str]:
     summary = results.summaries["baseline"][0]
-    words = lambda v: ", ".join(f"{a}: {words(b)}" for a, b in v.items()) if isinstance(v, dict) else str(np.array(v).tolist())  # noqa: E731
+    words = lambda v: (
+        ", ".join(f"{a}: {words(b)}" for a, b in v.items()) if isinstance(v, dict) else str(np.array(v).tolist())
+    )  # noqa: E731
     rows = [(name.replace("_", " "), words(value)) for name, value in summary["protocol"].items() if value is not None]
     versions = ", ".join(f"{name} {value}" for name, value in summary["versions"].items())
     return [report.table(("", ""), rows), report.text(f"Versions: {versions}.")]

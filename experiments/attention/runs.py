@@ -35,7 +35,9 @@ RUNS: dict[str, Run] = {
     "encoder": Run("pix2pix + self-attention, encoder", "self, encoder", ("encoder",)),
     "decoder": Run("pix2pix + self-attention, decoder", "self, decoder", ("decoder",)),
     "both": Run("pix2pix + self-attention, encoder and decoder", "self, both", ("encoder", "decoder")),
-    "channel": Run("pix2pix + channel attention, encoder and decoder", "channel, both", ("encoder", "decoder"), "channel"),
+    "channel": Run(
+        "pix2pix + channel attention, encoder and decoder", "channel, both", ("encoder", "decoder"), "channel"
+    ),
 }
 ATTENTION = ("encoder", "decoder", "both", "channel")
 SIXTHS = 6  # the paper compares every 25 of 150 epochs; so does the study, in sixths of its own training
@@ -143,7 +145,9 @@ def train_all(study: Study, *, say: Callable[[str], None] = print) -> build_data
             state = training.train(config, study.folder(name, seed), say=say)
             wanted = training.num_steps(config, len(data.splits["train"]))
             if int(state.step) < wanted:
-                raise MedjaxError(f"{name} was stopped at step {int(state.step)} of {wanted}; the same command again resumes")
+                raise MedjaxError(
+                    f"{name} was stopped at step {int(state.step)} of {wanted}; the same command again resumes"
+                )
     return data
 
 

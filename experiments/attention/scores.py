@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.attention.runs import RUNS, Study, config_of
 from medjax import baselines, evaluate
 from medjax.build import data as build_data
 from medjax.build import evaluation as build_evaluation
@@ -22,8 +23,6 @@ from medjax.metrics import statistics
 from medjax.rng import named
 from medjax.types import to_unit
 from medjax.writers import read_metrics
-
-from experiments.attention.runs import RUNS, Study, config_of
 
 POOL = 32  # test images whose outputs are kept for pictures
 COLUMNS = ("patient", "view", "sex", "age")
@@ -107,7 +106,7 @@ def gather(study: Study, data: build_data.Data) -> Results:
 def score(
     run: Path, data: build_data.Data, output: Path, *, params: Mapping[str, dict], progress: bool
 ) -> tuple[dict, evaluate.Evaluation]:
-    """Scores of the run in `run` on the test images of `data`, written to `output`, with the classical rows `params`."""
+    """Scores of the run in `run` on the test images of `data`, with the classical rows `params`, kept in `output`."""
     if (output / "evaluation.json").exists() and (output / "outputs.npz").exists():
         return evaluate.read(output)
     model = build_evaluation.load(run, which="latest")

@@ -6,16 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from experiments.attention import audit as inputs
+from experiments.attention.elsewhere import Elsewhere
+from experiments.attention.runs import ATTENTION, RUNS, Study
+from experiments.attention.scores import Results
 from medjax import report
-from medjax.figures import NAMES, series
+from medjax.figures import NAMES
 from medjax.metrics import statistics
 from medjax.report.blocks import ARTEFACTS, cell, number, p_value
-
-from experiments.attention import audit as inputs
-from experiments.attention.costs import PUBLISHED_PLACES
-from experiments.attention.elsewhere import Elsewhere
-from experiments.attention.runs import ATTENTION, RUNS, SIXTHS, Study
-from experiments.attention.scores import Results
 
 METRICS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "ms_ssim": "MS-SSIM"}
 
@@ -28,16 +26,19 @@ def label(row: str) -> str:
 def table_one(results: Results) -> str:
     """Table 1 of the paper, with the rows it left out."""
     rows = results.table()
-    body = [[name, *(cell(m, results.mean(row, m)) for m in METRICS), results.mean(row, "psnr")["n"]] for row, name in rows.items()]
+    body = [
+        [name, *(cell(m, results.mean(row, m)) for m in METRICS), results.mean(row, "psnr")["n"]]
+        for row, name in rows.items()
+    ]
     caption = (
-        "Table 1 remade: mean over test images [95% bootstrap interval over images]. The classical denoisers were tuned on "
-        "validation images. Higher is better throughout."
+        "Table 1 remade: mean over test images [95% bootstrap interval over images]. The classical denoisers were"
+        " tuned on validation images. Higher is better throughout."
     )
     return report.table(("", *METRICS.values(), "n"), body, caption=caption, strong=[list(rows).index("baseline")])
 
 
 def comparisons(results: Results) -> list[tuple[str, str]]:
-    """What is compared with what: attention and L1 alone with pix2pix, pix2pix with the best classical row and the input."""
+    """What is compared with what: the runs with pix2pix, pix2pix with the best classical row and the input."""
     runs = [run for run in results.evaluations if run != "baseline"]
     best = results.best_classical()
     return [*((run, "baseline") for run in runs), ("baseline", best), ("l1_only", best), ("baseline", "input")]
@@ -55,78 +56,24 @@ def differences(results: Results) -> str:
              p_value(psnr["p_value"]), f"{psnr['wins']:.0%}", cell("ssim", ssim, sign=True), p_value(ssim["p_value"]), psnr["n"])
         )  # fmt: skip
     caption = (
-        "Paired differences, image by image: mean [95% interval] and two-sided sign-flip test, not corrected for the number of "
-        "rows. They say whether these trained networks differ on such images, not whether another training would."
+        "Paired differences, image by image: mean [95% interval] and two-sided sign-flip test, not corrected for the"
+        " number of rows. They say whether these trained networks differ on such images, not whether another training"
+        " would."
     )
     return report.table(("", "PSNR (dB)", "p", "higher on", "SSIM", "p", "n"), body, caption=caption)
-
-
-def periodic(study: Study, results: Results) -> str:
-    """Validation PSNR at every sixth of the training, as the paper compares every 25 of 150 epochs."""
-    steps, _ = series(results.rows["baseline"][0], "psnr", "validation")
-    if not len(steps):
-        return ""
-    epochs, last = study.scale.epochs, steps[-1]
-    wanted = [round(last * k / SIXTHS) for k in range(1, SIXTHS + 1)]
-    found = [int(np.argmin(np.abs(steps - w))) for w in dict.fromkeys(wanted)]
-    found = list(dict.fromkeys(found))
-    base = series(results.rows["baseline"][0], "psnr", "validation")[1]
-    body = []
-    for run in results.evaluations:
-        values = series(results.rows[run][0], "psnr", "validation")[1]
-        if len(values) != len(base):
-            continue
-        shown = [f"{values[i]:.2f}" + (f" ({values[i] - base[i]:+.2f})" if run != "baseline" else "") for i in found]
-        body.append((RUNS[run].label, *shown))
-    header = ("", *(f"epoch {epochs * steps[i] / last:.0f}" for i in found))
-    caption = (
-        f"Validation PSNR (dB) at every sixth of the training of {epochs} epochs, and in brackets the difference from pix2pix at "
-        f"the same epoch; the paper: 0.5 to 2.5 dB below at every 25 of 150. Seed 0, the same validation images throughout."
-    )
-    return report.table(header, body, caption=caption)
-
-
-def placements(study: Study, costs: dict[str, Any], steps: int) -> str:
-    """Parameters, operations and seconds added by each placement in the networks trained here."""
-    base, body = costs["runs"]["baseline"], []
-    for run, row in costs["runs"].items():
-        ratios = np.array(row["seconds"]) / np.array(base["seconds"])
-        body.append(
-            (RUNS[run].label, row["places"], f"{row['parameters']:,}", f"{row['parameters'] - base['parameters']:+,}",
-             f"{row['gflop'] / base['gflop'] - 1:+.1%}", f"{np.median(row['seconds']) * steps:.1f}", f"{np.median(ratios):.2f}",
-             f"{row['logged_seconds'] * steps:.1f}")
-        )  # fmt: skip
-    header = ("", "attention at", "parameters", "added", "forward operations", "s per epoch, in rotation", "times pix2pix", "s per epoch, as logged")
-    caption = (
-        f"Cost in this study's networks, {steps} steps an epoch. In rotation: median of single steps, each run taking one in turn, "
-        f"{len(base['seconds'])} each. As logged: the median of the training itself, when runs followed one another and the machine may have "
-        "had other work, so compare the former."
-    )
-    return report.table(header, body, caption=caption)
-
-
-def published(costs: dict[str, Any]) -> str:
-    """The same for the networks as published."""
-    base = costs["published"][0]
-    body = [
-        (row["places"], f"{row['parameters'] / 1e6:.2f}M", f"{row['parameters'] - base['parameters']:+,}", f"{row['gflop']:.2f}",
-         f"{row['gflop'] / base['gflop'] - 1:+.1%}")
-        for row in costs["published"]
-    ]  # fmt: skip
-    caption = (
-        "The published generator (256 pixels, 64 features, 1 channel) with one self-attention block on maps of side "
-        f"{', '.join(map(str, PUBLISHED_PLACES))} in the encoder (the decoder's have the same channels): counted, not timed. The paper's place, a 1x1 map, is refused: it attends to nothing."
-    )
-    return report.table(("attention at", "parameters", "added", "forward GFLOP", "more"), body, caption=caption)
 
 
 def artefacts(results: Results) -> str:
     """Over-smoothing and checkerboards, section 4.8 of the paper in figures."""
     rows = ["input", results.best_classical(), *results.evaluations]
-    body = [[label(row), *(number(m, results.mean(row, m)["mean"]) for m in ARTEFACTS), results.mean(row, "psnr")["n"]] for row in rows]
+    body = [
+        [label(row), *(number(m, results.mean(row, m)["mean"]) for m in ARTEFACTS), results.mean(row, "psnr")["n"]]
+        for row in rows
+    ]
     caption = (
-        "Means over test images. Detail, edges and grids are ratios to the reference: 1 is right, detail or edges below 1 are "
-        "over-smoothed, grids above 1 are checkerboards. Similarity is best at 1, deviation at 0. Detail above 1 in the input is its noise."
+        "Means over test images. Detail, edges and grids are ratios to the reference: 1 is right, detail or edges"
+        " below 1 are over-smoothed, grids above 1 are checkerboards. Similarity is best at 1, deviation at 0. The"
+        " input's detail is noise as well as anatomy."
     )
     return report.table(("", *ARTEFACTS.values(), "n"), body, caption=caption)
 
@@ -134,20 +81,39 @@ def artefacts(results: Results) -> str:
 def other_hospital(found: Elsewhere) -> list[str]:
     """Scores on the other hospital's images, degraded by computer; then what happens to them as they come."""
     first = found.scored["baseline"].scores
-    rows = {row: first[row] for row in first if row != "model"} | {run: e.scores["model"] for run, e in found.scored.items()}
+    rows = {row: first[row] for row in first if row != "model"} | {
+        run: e.scores["model"] for run, e in found.scored.items()
+    }
     metrics = ("psnr", "ssim", "spectrum_ratio")
-    body = [[label(row), *(cell(m, statistics.summary(values[m])) for m in metrics), len(values["psnr"])] for row, values in rows.items()]
-    caption = "Degraded by computer as in training; denoisers tuned at the first hospital. Mean [95% interval over images]."
+    body = [
+        [label(row), *(cell(m, statistics.summary(values[m])) for m in metrics), len(values["psnr"])]
+        for row, values in rows.items()
+    ]
+    caption = (
+        "Degraded by computer as in training; denoisers tuned at the first hospital. Mean [95% interval over images]."
+    )
     blocks = [report.table(("", "PSNR (dB)", "SSIM", "fine detail: power", "n"), body, caption=caption)]
     body = []
     for row, values in found.natural.items():
         parts = {name: statistics.summary(np.array(v)) for name, v in values.items()}
-        change = {**parts["change"], "mean": 100 * parts["change"]["mean"], "ci95": [100 * e for e in parts["change"]["ci95"]]}
-        body.append((label(row), cell("psnr", change), *(cell("psnr", parts[k]) for k in ("noise", "detail", "edges")), parts["change"]["n"]))
+        change = {
+            **parts["change"],
+            "mean": 100 * parts["change"]["mean"],
+            "ci95": [100 * e for e in parts["change"]["ci95"]],
+        }
+        body.append(
+            (
+                label(row),
+                cell("psnr", change),
+                *(cell("psnr", parts[k]) for k in ("noise", "detail", "edges")),
+                parts["change"]["n"],
+            )
+        )
     caption = (
-        "As they come, nothing degraded, no reference: what the output is to its input. Mean absolute change in percent of the full "
-        "range; the rest are ratios (1: unchanged) of the noise estimated by wavelets, of the power of fine detail and of edges. "
-        "None of these says better or worse: a ratio below 1 may be noise removed or anatomy lost."
+        "As they come, nothing degraded, no reference: what the output is to its input. Mean absolute change in"
+        " percent of the full range; the rest are ratios (1: unchanged) of the noise estimated by wavelets, of the"
+        " power of fine detail and of edges. None of these says better or worse: a ratio below 1 may be noise removed"
+        " or anatomy lost."
     )
     blocks.append(report.table(("", "change (%)", "noise", "fine detail", "edges", "n"), body, caption=caption))
     blocks.append(by_unit(found))
@@ -168,34 +134,30 @@ def by_unit(found: Elsewhere) -> str:
 
 def hypotheses(audit: dict[str, Any]) -> str:
     """What the stated degradation gives, and everything tried to explain the paper's input row."""
-    groups = {"stated chain or a slip in it": (*inputs.SLIPS, inputs.AT_NATIVE), "not in the chain": (*inputs.OTHERS, inputs.WRONG_PAIR, inputs.DENSE)}
+    groups = {
+        "stated chain or a slip in it": (*inputs.SLIPS, inputs.AT_NATIVE),
+        "not in the chain": (*inputs.OTHERS, inputs.WRONG_PAIR, inputs.DENSE),
+    }
     groups["denoised, for comparison"] = (inputs.NLM_STATED, inputs.NLM_NATIVE)
     body = [("the paper's input row", "", f"{inputs.PAPER_PSNR:.2f}", f"{inputs.PAPER_SSIM:.3f}", "")]
     for group, names in groups.items():
         for name in names:
             if name in audit["rows"]:
                 row = audit["rows"][name]
-                body.append((name + (" **(matches)**" if inputs.near(row) else ""), group, f"{row['psnr']:.2f}", f"{row['ssim']:.3f}", row["n"]))
+                body.append(
+                    (
+                        name + (" **(matches)**" if inputs.near(row) else ""),
+                        group,
+                        f"{row['psnr']:.2f}",
+                        f"{row['ssim']:.3f}",
+                        row["n"],
+                    )
+                )
     caption = (
-        f"Mean PSNR and SSIM of what could have been scored as 'Input (Degraded)', at {audit['size']} pixels. A match is within 1 dB and "
-        "0.05 of SSIM."
+        f"Mean PSNR and SSIM of what could have been scored as 'Input (Degraded)', at {audit['size']} pixels. A match"
+        " is within 1 dB and 0.05 of SSIM."
     )
     return report.table(("", "", "PSNR (dB)", "SSIM", "n"), body, caption=caption, strong=[0])
-
-
-def seeds(study: Study, results: Results) -> str:
-    """How far trainings that differ in the seed alone lie apart, beside the difference that attention makes."""
-    if study.seeds < 2:
-        return ""
-    body = []
-    base = np.array([e.scores["model"]["psnr"].mean() for e in results.evaluations["baseline"]])
-    for run, evaluations in results.evaluations.items():
-        means = np.array([e.scores["model"]["psnr"].mean() for e in evaluations])
-        gap = means - base
-        shown = "–" if run == "baseline" else f"{gap.mean():+.2f} ({gap.min():+.2f} to {gap.max():+.2f})"
-        body.append((RUNS[run].label, f"{means.mean():.2f}", f"{means.std(ddof=1):.2f}", f"{means.min():.2f}–{means.max():.2f}", shown, len(means)))
-    caption = "Mean test PSNR (dB) of each training: mean, standard deviation and range over seeds, and the difference from pix2pix of the same seed."
-    return report.table(("", "mean", "std", "range", "minus pix2pix (range)", "seeds"), body, caption=caption)
 
 
 def facts(study: Study, results: Results, sizes: dict[str, int]) -> str:
@@ -206,7 +168,13 @@ def facts(study: Study, results: Results, sizes: dict[str, int]) -> str:
         ("scale", study.scale_name),
         ("images", f"{study.source}{'' if study.real else ' (simulated)'}: {splits}; by patient"),
         ("scored at", f"{summary['protocol']['resolution']} pixels, degraded at that size"),
-        ("each run", f"{study.scale.epochs} epochs, {summary['protocol']['checkpoint_step']:,} steps; the weights after the last are scored"),
+        (
+            "each run",
+            (
+                f"{study.scale.epochs} epochs, {summary['protocol']['checkpoint_step']:,} steps; the weights after the"
+                " last are scored"
+            ),
+        ),
         ("seeds", study.seeds),
         ("runs", "; ".join(RUNS[run].label for run in results.evaluations)),
     ]

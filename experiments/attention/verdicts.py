@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from medjax.build.data import Data
-
 from experiments.attention import verdicts_design, verdicts_images, verdicts_training
 from experiments.attention.runs import Study
 from experiments.attention.scores import Results
 from experiments.claims import Claim
+from medjax.build.data import Data
 
 
-def all_claims(study: Study, data: Data, results: Results, costs: dict[str, Any], audit: dict[str, Any]) -> list[Claim]:
+def all_claims(
+    study: Study, data: Data, results: Results, costs: dict[str, Any], audit: dict[str, Any]
+) -> list[Claim]:
     """The claims on images, on the design, and on training and its cost."""
     return [
         *verdicts_images.claims(study, data, results, audit),

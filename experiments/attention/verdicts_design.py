@@ -7,15 +7,14 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from experiments.attention.costs import count, generator_cost
+from experiments.claims import Claim, verdict
 from medjax.build import config as configs
 from medjax.build import networks
 from medjax.models.attention import SelfAttention
 from medjax.models.blocks import BatchNorm
 from medjax.models.discriminators import PatchGAN
 from medjax.types import Array, PyTree
-
-from experiments.attention.costs import count, generator_cost
-from experiments.claims import Claim, verdict
 
 SIDE = 256
 
@@ -74,8 +73,9 @@ def _patchgan() -> Claim:
         f"{side}x{side}, {field}x{field}",
         None,
         verdict((side, field) == (30, 70)),
-        f"Shapes by jax.eval_shape, field by arithmetic, with C512 at stride 1 (as in the original). Equation 3 does not say so: "
-        f"were every stride 2 it would be {output_side(SIDE, plain)}x{output_side(SIDE, plain)} and {receptive_field(plain)} pixels.",
+        "Shapes by jax.eval_shape, field by arithmetic, with C512 at stride 1 (as in the original). Equation 3 does"
+        f" not say so: were every stride 2 it would be {output_side(SIDE, plain)}x{output_side(SIDE, plain)} and"
+        f" {receptive_field(plain)} pixels.",
     )
 
 
@@ -94,15 +94,18 @@ def _bottleneck_norm() -> Claim:
         f"largest distance of the norm's output from its bias: {away:.1e}, whatever the code",
         None,
         "void" if away == 0 else "holds",
-        "Batch norm in training over one position of one image: its mean is the value itself, so the output is the bias and the "
-        "innermost code is erased. medjax leaves the norm out there, as the erratum of Isola et al. does.",
+        "Batch norm in training over one position of one image: its mean is the value itself, so the output is the"
+        " bias and the innermost code is erased. medjax leaves the norm out there, as the erratum of Isola et al."
+        " does.",
     )
 
 
 def attend(params: PyTree, x: Array) -> Array:
     """The formula of `SelfAttention` (SAGAN eq. 1-3) without its refusal of 1x1 maps."""
     batch, height, width, channels = x.shape
-    project = lambda name: (x @ params[name]["kernel"][0, 0] + params[name]["bias"]).reshape(batch, height * width, -1)  # noqa: E731
+    project = lambda name: (x @ params[name]["kernel"][0, 0] + params[name]["bias"]).reshape(
+        batch, height * width, -1
+    )  # noqa: E731
     q, k, v = project("query"), project("key"), project("value")
     weights = jax.nn.softmax(jnp.einsum("bic,bjc->bij", q, k))
     return x + params["gamma"] * jnp.einsum("bij,bjc->bic", weights, v).reshape(x.shape)
@@ -133,8 +136,9 @@ def _bottleneck_attention() -> Claim:
         f"largest gradient of Q and K: {one:.1e} at 1x1, {eight:.1e} at 8x8",
         None,
         "void" if one == 0 < eight else "holds",
-        "The softmax over one position is 1 for any Q and K, so they get no gradient for any gamma, and the module is the linear "
-        f"map x + gamma V x. Computed with the formula of medjax's module (the two agree to {gap:.0e} at 2x2), which itself refuses a 1x1 map.",
+        "The softmax over one position is 1 for any Q and K, so they get no gradient for any gamma, and the module is"
+        f" the linear map x + gamma V x. Computed with the formula of medjax's module (the two agree to {gap:.0e} at"
+        " 2x2), which itself refuses a 1x1 map.",
     )
 
 
@@ -152,8 +156,8 @@ def _attention_parameters() -> Claim:
         "; ".join(f"{name}: {size:.2f}M" for name, size in sizes.items()),
         None,
         verdict(bool(matching)),
-        "One block, counted by jax.eval_shape. The bottleneck has 512 channels, the concatenated decoder features 1,024. Holds if "
-        "one is within 10%.",
+        "One block, counted by jax.eval_shape. The bottleneck has 512 channels, the concatenated decoder features"
+        " 1,024. Holds if one is within 10%.",
     )
 
 

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from medjax.build import config as configs
-from medjax.figures import series
-from medjax.metrics import statistics
-
 from experiments.attention.costs import step_flops
 from experiments.attention.runs import ATTENTION, Study
 from experiments.attention.scores import Results
 from experiments.claims import Claim, verdict
+from medjax.build import config as configs
+from medjax.figures import series
+from medjax.metrics import statistics
 
 START, END, MEAN, STD = -0.0004, -0.0024, 0.0000, 0.0011  # gamma, section 4.4
 EPOCHS, ATTENTION_EPOCHS, HOURS, ATTENTION_HOURS = 200, 150, 3.0, 4.5  # section 4.7
@@ -56,12 +55,13 @@ def _gamma(results: Results) -> Claim:
         "gamma-path",
         "Gamma starts at -0.0004 and gradually decreases to -0.0024, with mean 0.0000 and std 0.0011",
         f"mean {MEAN:.4f}, std {STD:.4f}",
-        f"a path that only falls has a mean of at most {max(START, END):.4f} (a straight one {line.mean():.4f}, std {line.std():.4f}); "
-        f"at 1x1 nothing can be learnt, at larger maps here: {ours}",
+        f"a path that only falls has a mean of at most {max(START, END):.4f} (a straight one {line.mean():.4f}, std"
+        f" {line.std():.4f}); at 1x1 nothing can be learnt, at larger maps here: {ours}",
         None,
         verdict(possible),
-        f"Arithmetic. The distance from 0 to {END} is {moved:.0f} steps of Adam at 2e-4 out of {steps:,}: jitter, not learning, so it "
-        "cannot mean that attention 'provides subtle refinement'. Ours: gamma as logged in training, first seed.",
+        f"Arithmetic. The distance from 0 to {END} is {moved:.0f} steps of Adam at 2e-4 out of {steps:,}: jitter, not"
+        " learning, so it cannot mean that attention 'provides subtle refinement'. Ours: gamma as logged in training,"
+        " first seed.",
     )
 
 
@@ -101,11 +101,13 @@ def _cause(costs: dict[str, Any]) -> Claim:
         "time-by-attention",
         "The attention module causes the longer epochs",
         "+50% per epoch (by its own totals +100%)",
-        f"{at_one / base:+.4%} operations in the generator at 1x1 ({at_one / 2:.4f} of {base / 2:.2f} GMAC); placed elsewhere: {shares}",
+        f"{at_one / base:+.4%} operations in the generator at 1x1 ({at_one / 2:.4f} of {base / 2:.2f} GMAC); placed"
+        f" elsewhere: {shares}",
         None,
         verdict(at_one / base >= 0.05),
-        "XLA's count of the published generator's forward pass at 256 pixels (softmax included), and arithmetic for the 1x1 map that medjax refuses. "
-        f"Steps of this study's own networks timed in rotation, against pix2pix: {ours}. Holds from 5% on.",
+        "XLA's count of the published generator's forward pass at 256 pixels (softmax included), and arithmetic for"
+        " the 1x1 map that medjax refuses. Steps of this study's own networks timed in rotation, against pix2pix:"
+        f" {ours}. Holds from 5% on.",
     )
 
 
@@ -117,12 +119,13 @@ def _throughput() -> Claim:
         "t4-throughput",
         "200 epochs at batch 1 take 3 to 4 hours on a T4",
         "3-4 h",
-        f"{EPOCHS * TRAIN_IMAGES:,} steps: {rates[0]:.0f} to {rates[1]:.0f} a second, {rates[0] * flops / 1e12:.1f} to "
-        f"{rates[1] * flops / 1e12:.1f} TFLOP/s, {shares[0]:.0%} to {shares[1]:.0%} of the card's float32 peak",
+        f"{EPOCHS * TRAIN_IMAGES:,} steps: {rates[0]:.0f} to {rates[1]:.0f} a second, {rates[0] * flops / 1e12:.1f} to"
+        f" {rates[1] * flops / 1e12:.1f} TFLOP/s, {shares[0]:.0%} to {shares[1]:.0%} of the card's float32 peak",
         None,
         "fails" if shares[0] > 1 else "untestable",
-        f"{flops / 1e9:.0f} GFLOP a step by XLA's count of the published step (which leaves out what falls on padding). Below "
-        "100% it is not impossible, though hardly sustained at batch 1 in float32; there is no T4 here to time. Fails above 100%.",
+        f"{flops / 1e9:.0f} GFLOP a step by XLA's count of the published step (which leaves out what falls on"
+        " padding). Below 100% it is not impossible, though hardly sustained at batch 1 in float32; there is no T4"
+        " here to time. Fails above 100%.",
     )
 
 
@@ -131,7 +134,9 @@ def _losses(results: Results) -> Claim:
     rmse = 10 ** (-np.asarray(scored["psnr"]) / 20)
     shape = float(np.mean(scored["mae"] / rmse))
     claimed = 10 ** (-39.97 / 20)
-    l1 = {name: 200 * ratio * claimed for name, ratio in (("Gaussian errors", math.sqrt(2 / math.pi)), ("ours", shape))}
+    l1 = {
+        name: 200 * ratio * claimed for name, ratio in (("Gaussian errors", math.sqrt(2 / math.pi)), ("ours", shape))
+    }
     total = l1["Gaussian errors"] + math.log(2)
     rows = results.rows["baseline"][0]
     ends = {name: series(rows, name, "train")[1] for name in ("g_loss", "d_loss")}
@@ -140,12 +145,14 @@ def _losses(results: Results) -> Claim:
         "losses",
         "The generator's loss falls from 7.0 to about 2.0 and the discriminator's stays at 0.6-0.7",
         "L_G 2.0, L_D 0.6-0.7",
-        f"39.97 dB means 100 L1 = {l1['Gaussian errors']:.2f} ({l1['ours']:.2f} with the error shape measured here), plus ln 2 for the "
-        f"adversary: L_G = {total:.2f}; this study's pix2pix ends at L_G {last['g_loss']:.2f}, L_D {last['d_loss']:.2f}",
+        f"39.97 dB means 100 L1 = {l1['Gaussian errors']:.2f} ({l1['ours']:.2f} with the error shape measured here),"
+        f" plus ln 2 for the adversary: L_G = {total:.2f}; this study's pix2pix ends at L_G {last['g_loss']:.2f}, L_D"
+        f" {last['d_loss']:.2f}",
         len(rmse),
         verdict(abs(total - 2.0) <= 0.5),
-        "MAE from PSNR by the ratio of mean absolute to root mean square error, in [-1, 1], times 100; an undecided discriminator has "
-        f"ln 2 = {math.log(2):.2f}. The paper's losses fit its output PSNR (not its input row). Holds within 0.5.",
+        "MAE from PSNR by the ratio of mean absolute to root mean square error, in [-1, 1], times 100; an undecided"
+        f" discriminator has ln 2 = {math.log(2):.2f}. The paper's losses fit its output PSNR (not its input row)."
+        " Holds within 0.5.",
     )
 
 
@@ -176,9 +183,10 @@ def _ablation(study: Study, results: Results) -> Claim:
         "ablation",
         "A comprehensive ablation compares baseline and attention",
         "one placement, one seed, 150 against 200 epochs",
-        f"attention in {len(runs)} run(s) at {study.scale.epochs} epochs each, as many as the baseline: {'; '.join(parts)}; {spread}",
+        f"attention in {len(runs)} run(s) at {study.scale.epochs} epochs each, as many as the baseline:"
+        f" {'; '.join(parts)}; {spread}",
         len(results.names),
         "fails",
-        "Read: one variant, at another number of epochs, is not an ablation. Ours: attention minus pix2pix on the test images, "
-        "paired, 95% bootstrap interval over images (which does not cover the luck of a training).",
+        "Read: one variant, at another number of epochs, is not an ablation. Ours: attention minus pix2pix on the test"
+        " images, paired, 95% bootstrap interval over images (which does not cover the luck of a training).",
     )

@@ -18,6 +18,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from medjax.types import Array
@@ -56,10 +57,16 @@ def conv_patches(x: Array, kernel: Array, *, strides: Sequence[int], padding: Pa
     (kh, kw, _, out), (sh, sw) = kernel.shape, strides
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     height, width = (x.shape[1] - kh) // sh + 1, (x.shape[2] - kw) // sw + 1
-    taps = [
-        x[:, i : i + (height - 1) * sh + 1 : sh, j : j + (width - 1) * sw + 1 : sw] for i in range(kh) for j in range(kw)
-    ]
-    return jnp.concatenate(taps, axis=-1) @ kernel.reshape(-1, out)
+    rows, columns = _touched((height, width), (kh, kw), (sh, sw))
+    return x[:, rows, columns].reshape(x.shape[0], height, width, -1) @ kernel.reshape(-1, out)
+
+
+def _touched(size: Sequence[int], kernel: Sequence[int], strides: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows `[H, 1, kh, 1]` and columns `[1, W, 1, kw]` that each position's taps touch: one gather or scatter by these
+    compiles several times faster than a slice for every tap.
+    """
+    rows, columns = (np.arange(n)[:, None] * s + np.arange(k) for n, k, s in zip(size, kernel, strides, strict=True))
+    return rows[:, None, :, None], columns[None, :, None, :]
 
 
 # ------------------------------------------------------------------------------------- transposed convolution
@@ -89,15 +96,13 @@ def conv_transpose_plain(x: Array, kernel: Array, *, strides: Sequence[int], pad
 
 
 def conv_transpose_patches(x: Array, kernel: Array, *, strides: Sequence[int], padding: int) -> Array:
-    """`conv_transpose` as one matrix product to kh * kw * out channels, then shift and add."""
+    """`conv_transpose` as one matrix product to kh * kw * out channels, scattered and added."""
     (kh, kw, out, _), (sh, sw) = kernel.shape, strides
     batch, height, width, _ = x.shape
     taps = jnp.einsum("bhwi,klOi->bhwklO", x, kernel)
     full_h, full_w = (height - 1) * sh + kh, (width - 1) * sw + kw
-    y = jnp.zeros((batch, full_h, full_w, out), taps.dtype)
-    for i in range(kh):
-        for j in range(kw):
-            y = y.at[:, i : i + (height - 1) * sh + 1 : sh, j : j + (width - 1) * sw + 1 : sw].add(taps[:, :, :, i, j])
+    rows, columns = _touched((height, width), (kh, kw), (sh, sw))
+    y = jnp.zeros((batch, full_h, full_w, out), taps.dtype).at[:, rows, columns].add(taps)
     return y[:, padding : full_h - padding, padding : full_w - padding]
 
 
