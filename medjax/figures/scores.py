@@ -55,6 +55,7 @@ def difference_histogram(
         axes.axvspan(*interval, color="#222222", alpha=0.15, lw=0, label="95% interval of the mean")
     axes.axvline(values.mean(), color="#222222", lw=1.2, ls="--", label=f"mean {values.mean():+.{digits(metric)}f}")
     axes.set(xlabel=f"difference in {unit(metric)}: {label}", ylabel="images")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
     return figure

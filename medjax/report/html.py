@@ -46,6 +46,7 @@ pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; white-space: pre-wr
 .warning { border-left: 4px solid #D55E00; background: #fdf1e8; padding: .5rem .9rem; margin: .9rem 0; }
 summary { cursor: pointer; color: #333; }
 .verdict { font-weight: 600; white-space: nowrap; }
+tr:has(+ tr.how) td { border-bottom: 0; } tr.how td { color: #555; font-size: 0.9em; padding-top: 0; }
 .holds { color: #00684b; } .fails { color: #a63f00; } .void, .untestable { color: #555; }
 """
 
@@ -126,17 +127,17 @@ def details(title: str, content: str) -> str:
 
 
 def claims_table(claims: Sequence[Mapping[str, Any]]) -> str:
-    """The verdicts of a study, a row for each claim: id, claim, paper's figure, ours, n, verdict, how it was tested."""
+    """The verdicts of a study, a row for each claim, and under it how it was tested."""
     lines = []
     for claim in claims:
         verdict = str(claim["verdict"])
         values = [_inline(_plain(claim.get(name))) for name in ("id", "claim", "paper", "ours", "n")]
         mark = f'<span class="verdict {html.escape(verdict.split()[0])}">{html.escape(verdict)}</span>'
-        values += [mark, _inline(_plain(claim.get("how")))]
-        lines.append("<tr>" + "".join(f"<td>{value}</td>" for value in values) + "</tr>")
+        lines.append("<tr>" + "".join(f"<td>{value}</td>" for value in [*values, mark]) + "</tr>")
+        lines.append(f'<tr class="how"><td></td><td colspan="5">{_inline(_plain(claim.get("how")))}</td></tr>')
     counts = {v: sum(c["verdict"] == v for c in claims) for v in ("holds", "fails", "void", "untestable")}
     caption = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    head = "".join(f"<th>{name}</th>" for name in ("id", "claim", "paper", "ours", "n", "verdict", "how"))
+    head = "".join(f"<th>{name}</th>" for name in ("id", "claim", "paper", "ours", "n", "verdict"))
     body = "\n".join(lines)
     start = f'<div class="scroll"><table><caption>Verdicts: {caption}</caption>'
     return f"{start}<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
