@@ -18,10 +18,10 @@ from medjax.cli import set_cpu_flags
 OVERRIDES = (
     "data.source=phantom_cxr",
     "data.phantom_cxr.count=200",
-    "train.steps=4000",
+    "train.steps=3000",
     "train.eval_every=500",
     "train.save_every=500",
-    "train.sample_every=2000",
+    "train.sample_every=1500",
 )
 
 

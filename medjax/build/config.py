@@ -174,6 +174,8 @@ def _with_tuples(value: Any) -> Any:
 def check_same(config: ConfigDict, workdir: Path) -> None:
     """Raises ConfigError naming the fields in which `config` differs from the run in `workdir`."""
     if not (workdir / "config.json").exists():
+        if any((workdir / "checkpoints").glob("[0-9]*")):
+            raise ConfigError(f"{workdir} has checkpoints and no config.json, so what they belong to is unknown; take another --workdir")
         return
     ours, theirs = dict(flatten(to_json(config))), dict(flatten(to_json(read(workdir))))
     fields = [k for k in sorted(ours | theirs) if ours.get(k) != theirs.get(k) and k not in FREE_FIELDS]
