@@ -22,6 +22,7 @@ def cxr_data() -> dict:
         "flip": True,  # mirror half of the training images
         "batch_size": 1,
         "threads": 2,  # reading threads
+        "verify": True,  # decode every file before the first step, so that a bad one is named then
         "degradation": {
             "steps": ("gaussian_noise", "binomial_blur", "jpeg"),  # in this order; (): none, for pairs
             "size": 0,  # the side at which it applies; 0: what the model sees, after resizing and cropping

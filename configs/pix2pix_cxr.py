@@ -16,8 +16,9 @@ small at least 0.7 dB above non-local means. The paper's 39.97 dB belongs to ano
 
 from __future__ import annotations
 
-from configs import common
 from ml_collections import ConfigDict
+
+from configs import common
 
 VARIANTS = ("paper", "attention", "small", "unet_small", "tiny")
 

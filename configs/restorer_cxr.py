@@ -13,8 +13,9 @@ The number to reach, on NIH images degraded at 256: at least 1.5 dB above non-lo
 
 from __future__ import annotations
 
-from configs import common
 from ml_collections import ConfigDict
+
+from configs import common
 
 VARIANTS = ("paper", "small", "tiny")
 

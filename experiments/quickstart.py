@@ -11,9 +11,12 @@ minutes on 2 CPU cores; it needs no data and no network.
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from medjax.cli import set_cpu_flags
+from medjax.types import MedjaxError
 
 OVERRIDES = (
     "data.source=phantom_cxr",
@@ -45,27 +48,36 @@ def write_examples(folder: Path, count: int, size: int = 320) -> list[Path]:
     return paths
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Train, evaluate, enhance, report."""
+def run(workdir: Path, overrides: Sequence[str] = ()) -> Path:
+    """Train, evaluate, enhance, report; returns the report's path."""
+    from medjax import evaluate, report
+    from medjax.build import config, evaluation, training
+
+    chosen = config.get("restorer_cxr:small", [*OVERRIDES, *overrides])
+    print("Training on simulated chest radiographs ...")
+    training.train(chosen, workdir)
+    print("Scoring phantoms the model has not seen, beside tuned classical denoisers ...")
+    print(evaluate.table(evaluation.score_run(workdir)))
+    files = write_examples(workdir / "examples", 3)
+    outcome = evaluation.enhance(workdir, files, workdir / "enhanced", overwrite=True)
+    print(f"\n{len(outcome.written)} files of {workdir / 'examples'} enhanced into {workdir / 'enhanced'}")
+    return report.build(workdir)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the quickstart; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", type=Path, default=Path("runs/quickstart"))
     parser.add_argument("--overrides", nargs="*", default=(), metavar="FIELD=VALUE", help="config fields, for tests")
     args = parser.parse_args(argv)
     set_cpu_flags()
-    from medjax import evaluate, report
-    from medjax.build import config, evaluation, training
-
-    chosen = config.get("restorer_cxr:small", [*OVERRIDES, *args.overrides])
-    print("Training on simulated chest radiographs ...")
-    training.train(chosen, args.workdir)
-    print("Scoring phantoms the model has not seen, beside tuned classical denoisers ...")
-    summary = evaluation.score_run(args.workdir)
-    print(evaluate.table(summary))
-    files = write_examples(args.workdir / "examples", 3)
-    outcome = evaluation.enhance(args.workdir, files, args.workdir / "enhanced", overwrite=True)
-    print(f"\n{len(outcome.written)} files of {args.workdir / 'examples'} enhanced into {args.workdir / 'enhanced'}")
-    print(f"The report: {report.build(args.workdir)}")
+    try:
+        print(f"The report: {run(args.workdir, args.overrides)}")
+    except MedjaxError as error:
+        print(f"quickstart: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

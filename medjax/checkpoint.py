@@ -113,7 +113,8 @@ class Checkpoints:
         return None
 
     def _restore(self, step: int, like: TrainState) -> TrainState:
-        if not (self.workdir / "checkpoints" / str(step) / "training").exists():
+        folder = self.workdir / "checkpoints"
+        if not any((folder / str(s) / "training").exists() for s in self.steps()):
             raise CheckpointError(f"{self.workdir} holds weights alone: start from it with config.init_from, not by resuming")
         with ocp.PyTreeCheckpointer() as reader:
             stored = reader.metadata(self.workdir / "checkpoints" / str(step) / "weights").item_metadata.tree

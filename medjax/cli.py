@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from medjax import __version__
 from medjax.types import ConfigError, MedjaxError
 
 # XLA's fused CPU convolutions slow training; an unknown flag aborts the process, so only versions that know it get it.
@@ -35,6 +36,8 @@ def _train(args: argparse.Namespace, overrides: list[str]) -> int:
     from medjax.build import config, training
 
     chosen = config.get(args.config, overrides)
+    if args.seeds < 1:
+        raise ConfigError(f"--seeds must be at least 1, not {args.seeds}")
     if args.seeds > 1:
         training.train_seeds(chosen, args.workdir, args.seeds)
     else:
@@ -83,14 +86,14 @@ def _enhance(args: argparse.Namespace, overrides: list[str]) -> int:
 def _inspect(args: argparse.Namespace, overrides: list[str]) -> int:
     from medjax.data import inspect
 
-    found = inspect.inspect(args.data, output=args.sheet)
+    found = inspect.inspect(args.data, output=args.sheet, value_range=args.value_range)
     print(json.dumps(found, indent=2) if args.json else inspect.format_report(found))
     return 1 if found["bad"] else 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="medjax", description="Medical image enhancement and synthesis in JAX.")
-    parser.add_argument("--version", action="version", version=f"medjax {metadata.version('medjax')}")
+    parser.add_argument("--version", action="version", version=f"medjax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable, text: str) -> argparse.ArgumentParser:
@@ -109,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--data_root", help="another place of the same data, or of --data_source")
     sub.add_argument("--data_source", help="another kind of data, all of it the test set")
     sub.add_argument("--output", type=Path, help="where results go (default: the workdir)")
-    sub.add_argument("--by", help="a column that splits the table: sex, view, labels, patient")
+    sub.add_argument("--by", help="a column that splits the table: sex, age, view, labels")
     sub.add_argument("--samples", type=int, default=0, help="draws behind the standard-deviation map")
     sub.add_argument("--checkpoint", choices=("best", "latest"), default="best")
 
@@ -117,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("inputs", nargs="+", type=Path, metavar="INPUT")
     sub.add_argument("--workdir", required=True, type=Path)
     sub.add_argument("--output", required=True, type=Path)
-    sub.add_argument("--scale", choices=("trained", "native"), default="trained", help="the pixel grid it works on")
+    sub.add_argument("--scale", choices=("trained", "native"), default="", help="pixel grid (default: that of training)")
     sub.add_argument("--tile", type=int, default=0, help="side of the tiles at --scale=native")
     sub.add_argument("--samples", type=int, default=0, help="draws behind a standard-deviation map beside each image")
     sub.add_argument("--checkpoint", choices=("best", "latest"), default="best")
@@ -126,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("inspect", _inspect, "Look at a data folder before any training.")
     sub.add_argument("data", type=Path, metavar="DATA")
     sub.add_argument("--sheet", type=Path, help="a PNG file for the contact sheet")
+    sub.add_argument("--value_range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="stored values at black and white")
     sub.add_argument("--json", action="store_true", help="print JSON")
     return parser
 

@@ -193,12 +193,14 @@ def enhance_files(
     key: Array | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    value_range: tuple[float, float] | None = None,
     **options: Any,
 ) -> Outcome:
     """Enhance files and folders into `output_dir`: same names, formats, depths and ranges; the folders' structure kept.
 
     num_samples: from 2 on, `NAME_std.tiff` is written beside each image: the standard deviation of so many draws of
         `sample` (seeded by `key` and the output's name), float32, in the stored units of the image.
+    value_range: stored values at black and white where they are not those of the type; see `formats.read`.
     overwrite: without it an output that exists is a failure of that file. options: as for `enhance_image`.
     A file that cannot be read, enhanced or written is reported in `failed` and the rest go on. Raises as `plan` does.
     """
@@ -211,9 +213,10 @@ def enhance_files(
         for path, output in bar:
             bar.set_postfix_str(path.name)
             map_path = _free(output.with_name(f"{output.stem}_std.tiff"), taken) if num_samples else None
+            options["value_range"] = value_range
             options["on_progress"] = lambda share, name=path.name: bar.set_postfix_str(f"{name} {share:.0%}")
             try:
-                if not overwrite and output.exists():
+                if not overwrite and (output.exists() or (map_path is not None and map_path.exists())):
                     raise DataError(f"{output}: exists already and is not overwritten unless asked")
                 if map_path is not None:
                     draws = rng.named(key, str(output.relative_to(output_dir)))
@@ -229,17 +232,17 @@ def enhance_files(
     return outcome
 
 
-def _write_enhanced(predict: Predict, path: Path, output: Path, **options: Any) -> None:
+def _write_enhanced(predict: Predict, path: Path, output: Path, *, value_range: Any = None, **options: Any) -> None:
     """Read, enhance, write; what was read is let go before writing, which makes copies of its own."""
-    image, encoding = formats.read(path)
+    image, encoding = formats.read(path, value_range=value_range)
     image = enhance_image(predict, image, **options)
     os.makedirs(output.parent, exist_ok=True)
     formats.write(output, image, encoding)
 
 
-def _write_map(key: Array, sample: Sample, path: Path, output: Path, **options: Any) -> None:
+def _write_map(key: Array, sample: Sample, path: Path, output: Path, *, value_range: Any = None, **options: Any) -> None:
     """Deviations are small: in the image's own 8 bits they would round to nothing, so they are stored as floats."""
-    image, encoding = formats.read(path)
+    image, encoding = formats.read(path, value_range=value_range)
     plain = formats.Encoding(format="tiff", dtype="float32", low=0.0, high=float(encoding.high) - float(encoding.low))
     os.makedirs(output.parent, exist_ok=True)
     formats.write(output, deviation_image(key, sample, image, **options), plain)

@@ -1,7 +1,7 @@
 """The only training loop, and the hooks that watch it.
 
 A hook is `(period, function)`; `function(step, state, metrics)` is called after every `period`-th step and after the
-last one, and stops the run by returning True. Hooks run in their order: log before evaluate before save.
+last one (period 0: never), and stops the run by returning True. Hooks run in their order: log before evaluate before save.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def fit(
     for i, batch in zip(range(start, num_steps), batches(start), strict=False):
         state, metrics = step_fn(state, batch, key)  # the only line that knows any method
         done = i + 1
-        due = [hook for period, hook in hooks if done % period == 0 or done == num_steps]
+        due = [hook for period, hook in hooks if period and (done % period == 0 or done == num_steps)]
         if any([hook(done, state, metrics) for hook in due]):  # a list: every hook runs
             break
     return state
@@ -58,7 +58,7 @@ class Log:
 
     def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
         self._pending.append((step, metrics))
-        if step % self.every == 0 or len(self._pending) >= 100:
+        if len(self._pending) >= 100 or (self.every and step % self.every == 0):
             self.flush()
 
     def flush(self) -> None:
@@ -71,7 +71,7 @@ class Log:
                         f"{name} is {float(np.asarray(value).reshape(-1)[0])} at step {step}; "
                         "the last good checkpoint is kept (a lower learning rate or float32 often helps)"
                     )
-            if step % self.every == 0:
+            if self.every and step % self.every == 0:
                 self._write(step, values)
 
     def _write(self, step: int, values: Mapping[str, Any]) -> None:
@@ -104,18 +104,18 @@ class Log:
 class Stopper:
     """Turns SIGTERM and Ctrl-C into a clean stop after the current step; a second signal acts as usual.
 
-    Use as a context manager and as a hook of period 1; `stopped` tells afterwards.
+    Use as a context manager and as a hook of period 1; `signal_number` tells afterwards (0: none came).
     """
 
     def __init__(self) -> None:
-        self.stopped = False
+        self.signal_number = 0
         self._previous: dict[int, Any] = {}
 
     def __call__(self, step: int, state: TrainState, metrics: Metrics) -> bool:
-        return self.stopped
+        return bool(self.signal_number)
 
     def _handle(self, number: int, frame: object) -> None:
-        self.stopped = True
+        self.signal_number = number
         signal.signal(number, self._previous[number])
 
     def __enter__(self) -> Stopper:

@@ -45,6 +45,14 @@ class CheckpointError(MedjaxError):
     """A checkpoint or workdir that cannot be read or written."""
 
 
+class Stopped(MedjaxError):
+    """A run that was asked to stop and has saved; exit status 128 + the signal, as shells and schedulers expect."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + signal_number
+
+
 class NonFiniteError(MedjaxError):
     """A loss that is no longer a number; the message names the step and the term."""
 

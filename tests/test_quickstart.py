@@ -18,7 +18,8 @@ def test_quickstart_leaves_a_report_and_enhanced_files(tmp_path, capsys):
     from experiments import quickstart
 
     workdir = tmp_path / "quickstart"
-    quickstart.main(["--workdir", str(workdir), "--overrides", *SHRUNK])
+    status = quickstart.main(["--workdir", str(workdir), "--overrides", *SHRUNK])
+    assert status == 0
 
     page = (workdir / "report.html").read_text()
     assert "These are phantoms, not patients" in page and page.count("data:image/png;base64,") >= 3

@@ -89,8 +89,8 @@ def test_sigterm_saves_and_the_same_command_resumes(tiny, long, unbroken, tmp_pa
     argv = ["train", "--config=pix2pix_cxr:tiny", f"--workdir={workdir}", *(f"--config.{t}" for t in (*QUIET, *long))]
     with monkeypatch.context() as patch:
         patch.setattr(training.Log, "__call__", terminate)
-        assert main(argv) == 0
-    assert "stopped and saved at step 6; the same command again resumes" in capsys.readouterr().out
+        assert main(argv) == 128 + signal.SIGTERM
+    assert "stopped and saved at step 6; the same command again resumes" in capsys.readouterr().err
     assert (workdir / "checkpoints" / "6").is_dir()
     state, said = resumed(tiny, long, workdir)
     assert said == ["resuming at step 6"]

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from medjax.types import CheckpointError, ConfigError
 
 # Fields that change where or how fast a run goes, but not what it computes.
-FREE_FIELDS = ("data.root", "data.threads", "train.progress", "train.tensorboard", "train.compilation_cache", "init_from")
+FREE_FIELDS = ("data.root", "data.threads", "data.verify", "train.progress", "train.tensorboard", "train.compilation_cache", "init_from")
 _PACKAGES = ("medjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scikit-image", "pillow")
 
 
@@ -41,12 +41,18 @@ def get(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """
     stem, _, variant = name.partition(":")
     path = Path(stem) if stem.endswith(".py") else config_folder() / f"{stem}.py"
-    if not path.exists():
+    if not path.exists() or path.stem in ("common", "__init__"):
         raise ConfigError(f"no config {stem!r}{_close(stem, names())}; shipped: {', '.join(names())}")
     try:
         config = _load_module(path).get_config(variant) if variant else _load_module(path).get_config()
     except ValueError as error:
         raise ConfigError(f"{stem}: {error}") from error
+    except Exception as error:  # a config file is code: whatever is wrong with the user's own is his to mend
+        raise ConfigError(f"{path} is no config with get_config(variant) ({type(error).__name__}: {error})") from error
+    absent = [field for field in ("data.source", "train.steps", "optimizer.learning_rate", "method.name", "seed")
+              if config_at(config, field) is None]  # fmt: skip
+    if absent:
+        raise ConfigError(f"{path} lacks the field {absent[0]!r}; begin with the sections of configs/common.py")
     return override(config, overrides)
 
 
@@ -136,6 +142,8 @@ def versions() -> dict[str, str]:
 
 def _commit() -> str:
     root = Path(__file__).resolve().parents[2]
+    if not (root / "pyproject.toml").exists():  # installed: a repository around it is somebody else's
+        return "installed"
     git = lambda *a: subprocess.run(["git", "-C", str(root), *a], capture_output=True, text=True, check=True)  # noqa: E731
     try:
         changed = "+changes" if git("status", "--porcelain", "--untracked-files=no").stdout.strip() else ""
@@ -159,9 +167,16 @@ def read(workdir: str | Path) -> ConfigDict:
     if not path.exists():
         raise CheckpointError(f"{workdir} is no workdir of a run: it has no config.json")
     try:
-        return ConfigDict(_with_tuples(json.loads(path.read_text())["config"]))
+        return ConfigDict(_with_defaults(_with_tuples(json.loads(path.read_text())["config"])))
     except (ValueError, KeyError) as error:
         raise CheckpointError(f"{path} cannot be read as a run's config ({error})") from error
+
+
+def _with_defaults(stored: dict[str, Any]) -> dict[str, Any]:
+    """Fields that came into being after the run was made, at their defaults."""
+    common = _load_module(config_folder() / "common.py")
+    sections = {"data": common.cxr_data(), "train": common.train(), "optimizer": common.optimizer()}
+    return {**stored, **{name: {**defaults, **stored.get(name, {})} for name, defaults in sections.items()}}
 
 
 def _with_tuples(value: Any) -> Any:

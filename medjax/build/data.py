@@ -58,17 +58,22 @@ def open_source(config: ConfigDict) -> tuple[Source, str]:
     c = config.data
     lookup({**ON_DISK, "phantom_cxr": ()}, c.source, "data source")
     options = {name: value for name, value in c[c.source].items() if value not in ((), "")}
+    source, root = _constructed(config, options)
+    if c.limit and c.limit < len(source):
+        chosen = generator(c.split_seed, "limit").permutation(len(source))[: c.limit]
+        source = subset(source, sorted(int(i) for i in chosen))
+    return source, root
+
+
+def _constructed(config: ConfigDict, options: dict) -> tuple[Source, str]:
+    c = config.data
     if c.source == "phantom_cxr":
         if c.phantom_cxr.count < 1:
             raise ConfigError("phantom_cxr needs config.data.phantom_cxr.count, the number of phantoms to draw")
         # Drawn at the size trained on: coarser than load_size only adds interpolation.
         return sources.phantom_cxr(size=max(c.image_size, c.load_size), seed=c.split_seed, **options), ""
     root = root_of(config)
-    source = ON_DISK[c.source][0](root, **options)
-    if c.limit and c.limit < len(source):
-        chosen = generator(c.split_seed, "limit").permutation(len(source))[: c.limit]
-        source = subset(source, sorted(int(i) for i in chosen))
-    return source, str(root)
+    return ON_DISK[c.source][0](root, **options), str(root)
 
 
 def degradation_of(config: ConfigDict, source: Source) -> Degradation | None:
@@ -100,7 +105,7 @@ def open_data(config: ConfigDict, workdir: str | Path | None = None) -> Data:
     source, root = open_source(config)
     path = Path(workdir) / "splits.json" if workdir else None
     if path is not None and path.exists():
-        found = splits.from_names(source.records, json.loads(path.read_text()))
+        found = splits.from_names(source.records, _read_splits(path))
     else:
         found = split(config, source, root)
     splits.check_disjoint(source.records, found)
@@ -108,6 +113,13 @@ def open_data(config: ConfigDict, workdir: str | Path | None = None) -> Data:
     if empty:
         raise DataError(f"{source.kind} has {len(source)} images: too few for a {empty[0]} split of its own")
     return Data(source, found, degradation_of(config, source), root)
+
+
+def _read_splits(path: Path) -> dict[str, list[str]]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(f"{path} cannot be read ({error})") from error
 
 
 def write_splits(data: Data, workdir: Path) -> None:
@@ -120,6 +132,9 @@ def write_splits(data: Data, workdir: Path) -> None:
 def train_batches(config: ConfigDict, data: Data) -> Batches:
     """`batches(start)` over the training split."""
     c = config.data
+    for field, least in (("crop_size", 1), ("batch_size", 1), ("threads", 0), ("crop_align", 1)):
+        if c[field] < least:
+            raise ConfigError(f"config.data.{field} must be at least {least}, not {c[field]}")
     return pipeline.train_batches(
         data.source,
         data.splits["train"],

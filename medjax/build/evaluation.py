@@ -25,7 +25,9 @@ from medjax.state import TrainState
 from medjax.types import Array, CheckpointError, ConfigError, Key, to_unit
 
 TUNING_IMAGES = 12
+SPLITS = ("train", "validation", "test")
 COLUMNS = ("patient", "sex", "age", "view", "labels")
+GROUPS = COLUMNS[1:]
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,14 @@ def load(workdir: str | Path, *, which: str = "best") -> Model:
     return Model(config, objective, load_into(blank, weights, origin=str(workdir)), step)
 
 
+def check_samples(config: ConfigDict, num_samples: int) -> None:
+    """Raises ConfigError for a number of draws that gives no map, or a model in which nothing is random."""
+    if num_samples and num_samples < 2:
+        raise ConfigError(f"a map of standard deviation needs at least 2 samples, not {num_samples}")
+    if num_samples and not config.generator.get("dropout", 0.0):
+        raise ConfigError(f"the generator {config.generator.name!r} has no dropout, so its samples do not differ; leave out --samples")
+
+
 def tuned_baselines(config: ConfigDict, data: build_data.Data, *, progress: bool) -> dict[str, dict[str, Any]]:
     """Parameters of the classical enhancers, tuned for PSNR on a dozen validation images."""
     batches = build_data.eval_batches(config, data, "validation", limit=TUNING_IMAGES, batch_size=1)
@@ -91,15 +101,25 @@ def score_run(
     data_root, data_source: another data set, all of whose images are then the test set (not for its own source).
     by: a column by which the table is split. num_samples: draws behind the standard-deviation map; 0: none.
     """
+    if by is not None and by not in GROUPS:
+        raise ConfigError(f"no column {by!r} to split the table by; there are {', '.join(GROUPS)}")
+    if split not in SPLITS:
+        raise ConfigError(f"no split {split!r}; there are {', '.join(SPLITS)}")
     model = load(workdir, which=which)
     config = model.config.copy_and_resolve_references()
+    check_samples(config, num_samples)
+    if data_source and (data_source == config.data.source or output is None):
+        raise ConfigError(
+            f"--data_source={data_source} is for data the run has not seen: another kind than its own "
+            f"({config.data.source}), with an --output of its own"
+        )
     own = build_data.open_data(_moved(config, data_root if not data_source else None), workdir)
     params = tuned_baselines(config, own, progress=progress)
     data = own
     if data_source:
         data = _elsewhere(config, data_source, data_root)
     if split not in data.splits:
-        raise ConfigError(f"no split {split!r}; there are {', '.join(data.splits)}")
+        raise ConfigError(f"all of another data set is its test split: there is no {split!r} of {data_source}")
     records = data.source.records
     evaluation = evaluate.evaluate(
         model.predict(),
@@ -143,6 +163,8 @@ def protocol(model: Model, data: build_data.Data, params: dict[str, Any]) -> dic
         degradation = {"steps": list(d.steps), "params": {k: dict(v) for k, v in d.params.items()}, "size": d.size or c.data.image_size}
     return {
         "resolution": c.data.image_size,
+        "resampler": "lanczos (Pillow), to a square",
+        "value_range": list(c.data[data.source.kind].get("value_range", ())) or "of the stored type",
         "degradation": degradation,
         "baselines": params,
         "predict_norm": c.generator.get("predict_norm", "none"),
@@ -158,16 +180,21 @@ def enhance(
     inputs: Sequence[str | Path],
     output: str | Path,
     *,
-    scale: str = "trained",
+    scale: str = "",
     tile: int = 0,
     num_samples: int = 0,
     which: str = "best",
     overwrite: bool = False,
     progress: bool = True,
 ) -> inference.Outcome:
-    """Enhance files and folders by a trained run; see `inference.enhance_files`."""
+    """Enhance files and folders by a trained run; see `inference.enhance_files`.
+
+    scale: "trained", "native", or "" for native where the run was trained on native crops, else trained.
+    """
     model = load(workdir, which=which)
     c = model.config.data
+    check_samples(model.config, num_samples)
+    scale = scale or ("trained" if c.load_size else "native")
     predict, sample, key = model.predict(), model.sample(), jax.random.key(0)
     if scale == "native" and c.load_size:
         warnings.warn(
@@ -188,4 +215,5 @@ def enhance(
         scale=scale,
         size=(c.image_size, c.image_size),
         tile=tile or max(c.crop_size, 256),
+        value_range=c[c.source].get("value_range") or None,
     )

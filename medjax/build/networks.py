@@ -49,17 +49,18 @@ def module(config: ConfigDict, section: str, table: dict[str, Callable]) -> nn.M
     dtype = lookup({k: k for k in PRECISIONS}, config.train.precision, "precision")
     try:
         return make(config, dtype=PRECISIONS[dtype], **options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"config.{section}: {error}") from error
 
 
 def optimizer(config: ConfigDict, num_steps: int) -> optax.GradientTransformation:
     """Adam under the schedule of `config.optimizer` over `num_steps`."""
     c = config.optimizer
-    held = int(c.constant_share * num_steps)
+    after = max(num_steps - c.warmup, 1)  # optax counts each schedule from its own beginning
+    held = int(c.constant_share * after)
     schedule = {
-        "linear": lambda rate: optax.linear_schedule(rate, 0.0, max(num_steps - held, 1), held),
-        "cosine": lambda rate: optax.cosine_decay_schedule(rate, max(num_steps - c.warmup, 1)),
+        "linear": lambda rate: optax.linear_schedule(rate, 0.0, max(after - held, 1), held),
+        "cosine": lambda rate: optax.cosine_decay_schedule(rate, after),
         "constant": optax.constant_schedule,
     }
     rate = lookup(schedule, c.schedule, "schedule")(c.learning_rate)
@@ -91,5 +92,7 @@ METHODS = {"pix2pix": _pix2pix, "supervised": _supervised}
 
 def objective(config: ConfigDict, num_steps: int) -> Objective:
     """The method of `config`, with its EMA."""
+    if not 0 <= config.train.ema < 1:
+        raise ConfigError(f"config.train.ema is the decay of an average, from 0 (none) to below 1, not {config.train.ema}")
     made = lookup(METHODS, config.method.name, "method")(config, num_steps)
     return with_ema(made, config.train.ema) if config.train.ema else made

@@ -16,21 +16,24 @@ from ml_collections import ConfigDict
 from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build import networks
-from medjax.checkpoint import Checkpoints
+from medjax.checkpoint import Checkpoints, parse_best
+from medjax.data.records import verify
 from medjax.loop import Log, Stopper, check_state, fit
 from medjax.metrics import psnr, ssim
 from medjax.objective import Metrics, Objective
 from medjax.rng import named
 from medjax.state import TrainState, warm_start
-from medjax.types import ConfigError, to_unit
+from medjax.types import ConfigError, Stopped, to_unit
 from medjax.writers import Writer
+
+SMALLEST = 32  # pixels; the checkerboard measures compare that many frequencies
 
 
 def num_steps(config: ConfigDict, num_images: int) -> int:
     """`train.steps`, or `train.epochs` passes over the training images."""
     c = config.train
-    if not c.steps and not c.epochs:
-        raise ConfigError("set config.train.steps or config.train.epochs")
+    if max(c.steps, c.epochs) < 1 or min(c.steps, c.epochs) < 0:
+        raise ConfigError(f"set config.train.steps or config.train.epochs above 0 (they are {c.steps} and {c.epochs})")
     return c.steps or c.epochs * max(num_images // config.data.batch_size, 1)
 
 
@@ -48,17 +51,20 @@ def set_up_jax(config: ConfigDict) -> None:
 def train(config: ConfigDict, workdir: str | Path, *, say: Callable[[str], None] = print) -> TrainState:
     """Train or resume the run `config` in `workdir`; returns the last state.
 
-    Ends early on SIGTERM or Ctrl-C with everything saved. Raises MedjaxError for what the user has to mend.
+    Raises Stopped after SIGTERM or Ctrl-C, with everything saved, and MedjaxError for what the user has to mend.
     """
     workdir = Path(workdir)
     set_up_jax(config)
     configs.check_same(config, workdir)
-    data = build_data.open_data(config, workdir)
+    data = build_data.open_data(config, workdir if (workdir / "config.json").exists() else None)
     steps = num_steps(config, len(data.splits["train"]))
     objective = networks.objective(config, steps)
     batches = build_data.train_batches(config, data)
     example = next(batches(0))  # the first file is read before anything is written
     check_sizes(config, objective, example)
+
+    if config.data.verify and not (workdir / "config.json").exists():
+        verify(data.source, sorted({int(i) for part in data.splits.values() for i in part}), progress=config.train.progress)
 
     workdir.mkdir(parents=True, exist_ok=True)
     for note in data.source.notes:
@@ -75,11 +81,18 @@ def train(config: ConfigDict, workdir: str | Path, *, say: Callable[[str], None]
 
 
 def check_sizes(config: ConfigDict, objective: Objective, example: dict) -> None:
-    """Raises ConfigError where the networks cannot take the images trained on, or those scored."""
+    """Raises ConfigError where the networks cannot take the images trained on, or those scored, or nothing is called
+    what `train.best` names.
+    """
     key, side = jax.random.key(0), config.data.image_size
+    if side < SMALLEST:
+        raise ConfigError(f"config.data.image_size is {side}; the metrics need {SMALLEST} pixels or more")
     state = jax.eval_shape(objective.init, key, example)
     whole = {k: jax.ShapeDtypeStruct((1, side, side, v.shape[-1]), v.dtype) for k, v in example.items() if v.ndim == 4}
-    jax.eval_shape(objective.predict, state, {**whole, "index": jax.ShapeDtypeStruct((1,), np.int32)}, key)
+    batch = {**whole, "index": jax.ShapeDtypeStruct((1,), np.int32)}
+    scores = jax.eval_shape(lambda *a: score(objective, *a), state, batch, key)
+    if parse_best(config.train.best)[0] not in scores:
+        raise ConfigError(f"config.train.best is {config.train.best!r}; a validation gives {', '.join(sorted(scores))}")
 
 
 def _begin(config: ConfigDict, objective: Objective, checkpoints: Checkpoints, example: dict, say: Callable) -> TrainState:
@@ -129,8 +142,8 @@ def _run(config, objective, state, batches, steps, data, writer, checkpoints, wo
             save(int(state.step), state, {})
         finally:
             log.close()
-    if stopper.stopped and int(state.step) < steps:
-        say(f"stopped and saved at step {int(state.step)}; the same command again resumes")
+    if stopper.signal_number and int(state.step) < steps:
+        raise Stopped(f"stopped and saved at step {int(state.step)}; the same command again resumes", stopper.signal_number)
     return state
 
 

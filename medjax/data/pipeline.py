@@ -50,7 +50,8 @@ def train_batches(
       crop_size: side of the random crop; None takes the whole image (which then needs an image_size).
       crop_align: corners of crops are multiples of this.
       flip: mirror half of the images left to right.
-      degradation: makes `source` from `target`; not for pairs, which have theirs. Drawn from (seed, epoch, index).
+      degradation: makes `source` from `target`; not for pairs, which have theirs. Drawn from (seed, epoch, name), so that another
+        image in the folder changes nothing.
       labels: "none"; "single" gives int32 [B], the place of the only label among `source.label_names`;
         "multi" gives multi-hot float32 [B, number of labels].
       threads: reading threads; 0 reads in the caller.
@@ -67,13 +68,13 @@ def train_batches(
 
     def element(position: int, index: int) -> dict[str, np.ndarray]:
         epoch = position // len(chosen)
-        rng = generator(seed, "augment", epoch, index)
-        images = _degraded(stored(index), degradation, image_size, seed, epoch + 1, index, whole=True)
+        rng = generator(seed, "augment", epoch, source.records[index].name)
+        images = _degraded(stored(index), degradation, image_size, seed, epoch + 1, source.records[index].name, whole=True)
         if crop_size is not None:
             images = augment.random_crop(images, rng, size=crop_size, align=crop_align, name=_path(source, index))
         if flip:
             images = augment.random_flip(images, rng)
-        images = _degraded(images, degradation, image_size, seed, epoch + 1, index, whole=False)
+        images = _degraded(images, degradation, image_size, seed, epoch + 1, source.records[index].name, whole=False)
         return _finished(images, source, index, labels)
 
     order, epochs = int(generator(seed, "shuffle").integers(2**32)), _ENDLESS // len(chosen) + 1
@@ -99,7 +100,7 @@ def eval_batches(
     prefetch: int = 4,
     cache_bytes: int = _CACHE_BYTES,
 ) -> EvalBatches:
-    """Whole images in the order of `indices`, degraded the same way every time (drawn from (seed, index)).
+    """Whole images in the order of `indices`, degraded the same way every time (drawn from (seed, name)).
 
     The last batch is filled up with its last image; `mask` bool [B] is False there. Native size (image_size None) needs
     a batch_size of 1 unless all images have one shape. Other arguments as for `train_batches`.
@@ -109,8 +110,8 @@ def eval_batches(
     padding = -len(chosen) % batch_size
 
     def element(position: int, index: int) -> dict[str, np.ndarray]:
-        images = _degraded(stored(index), degradation, image_size, seed, 0, index, whole=True)
-        images = _degraded(images, degradation, image_size, seed, 0, index, whole=False)
+        images = _degraded(stored(index), degradation, image_size, seed, 0, source.records[index].name, whole=True)
+        images = _degraded(images, degradation, image_size, seed, 0, source.records[index].name, whole=False)
         return _finished(images, source, index, labels) | {"mask": np.bool_(position < len(chosen))}
 
     padded = chosen + chosen[-1:] * padding
@@ -148,16 +149,16 @@ def _degraded(
     image_size: int | None,
     seed: int,
     epoch: int,
-    index: int,
+    name: str,
     *,
     whole: bool,
 ) -> Images:
     """Adds `source`, on the whole image at `degradation.size` or after the crop; resizes whole images."""
     if degradation is not None and whole == (degradation.size is not None):
-        damaged = degradation(np.ascontiguousarray(images["target"]), generator(seed, "degrade", epoch, index))
+        damaged = degradation(np.ascontiguousarray(images["target"]), generator(seed, "degrade", epoch, name))
         images = {"source": damaged, "target": images["target"]}
     if whole and image_size is not None:
-        images = {name: augment.resize(image, image_size) for name, image in images.items()}
+        images = {role: augment.resize(image, image_size) for role, image in images.items()}
     return images
 
 

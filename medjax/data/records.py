@@ -112,10 +112,24 @@ def subset(source: Source, indices: Sequence[int]) -> Source:
     return replace(source, records=tuple(source.records[i] for i in chosen), load=lambda i: source.load(chosen[i]))
 
 
-def verify(source: Source, indices: Sequence[int] | None = None) -> None:
-    """Decodes every image, so that a damaged file is named (DataError) before training and not in its third hour."""
-    for i in range(len(source)) if indices is None else indices:
-        source.load(int(i))
+def verify(source: Source, indices: Sequence[int] | None = None, *, progress: bool = False) -> None:
+    """Decodes every image, so that damaged files are named (DataError) before training and not in its third hour.
+
+    Simulated images have no file and are passed over.
+    """
+    from tqdm import tqdm
+
+    bad: list[str] = []
+    chosen = range(len(source)) if indices is None else indices
+    for i in tqdm(chosen, desc="reading every file once", unit="image", disable=not progress, leave=False):
+        if not source.records[int(i)].paths:
+            continue
+        try:
+            source.load(int(i))
+        except DataError as error:
+            bad.append(str(error))
+    if bad:
+        raise DataError(bad[0] if len(bad) == 1 else f"{len(bad)} files cannot be used: {'; '.join(bad[:3])}")
 
 
 def some(names: Iterable[str], count: int = 3) -> str:

@@ -149,7 +149,10 @@ def _same_size(left, right, left_size: tuple, right_size: tuple) -> None:
 def _patient(name: str, pattern: str | None) -> str:
     if pattern is None:
         return name
-    found = re.search(pattern, name)
+    try:
+        found = re.search(pattern, name)
+    except re.error as error:
+        raise ConfigError(f"patient_pattern {pattern!r} is no regular expression ({error})") from error
     if not found or not found.groups():
         raise DataError(f"{name} does not match patient_pattern {pattern!r}, or the pattern has no group")
     return found.group(1)
