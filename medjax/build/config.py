@@ -18,7 +18,10 @@ from ml_collections import ConfigDict
 from medjax.types import CheckpointError, ConfigError
 
 # Fields that change where or how fast a run goes, but not what it computes.
-FREE_FIELDS = ("data.root", "data.threads", "data.verify", "train.progress", "train.tensorboard", "train.compilation_cache", "init_from")
+FREE_FIELDS = (
+    "data.root", "data.threads", "data.verify", "train.progress", "train.tensorboard", "train.compilation_cache",
+    "init_from",
+)  # fmt: skip
 _PACKAGES = ("medjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scikit-image", "pillow")
 
 
@@ -190,7 +193,7 @@ def check_same(config: ConfigDict, workdir: Path) -> None:
     """Raises ConfigError naming the fields in which `config` differs from the run in `workdir`."""
     if not (workdir / "config.json").exists():
         if any((workdir / "checkpoints").glob("[0-9]*")):
-            raise ConfigError(f"{workdir} has checkpoints and no config.json, so what they belong to is unknown; take another --workdir")
+            raise ConfigError(f"{workdir} has checkpoints of an unknown run (no config.json); take another --workdir")
         return
     ours, theirs = dict(flatten(to_json(config))), dict(flatten(to_json(read(workdir))))
     fields = [k for k in sorted(ours | theirs) if ours.get(k) != theirs.get(k) and k not in FREE_FIELDS]

@@ -74,7 +74,8 @@ def check_samples(config: ConfigDict, num_samples: int) -> None:
     if num_samples and num_samples < 2:
         raise ConfigError(f"a map of standard deviation needs at least 2 samples, not {num_samples}")
     if num_samples and not config.generator.get("dropout", 0.0):
-        raise ConfigError(f"the generator {config.generator.name!r} has no dropout, so its samples do not differ; leave out --samples")
+        name = config.generator.name
+        raise ConfigError(f"the generator {name!r} has no dropout, so its samples would not differ; leave out --samples")
 
 
 def tuned_baselines(config: ConfigDict, data: build_data.Data, *, progress: bool) -> dict[str, dict[str, Any]]:
@@ -160,7 +161,8 @@ def protocol(model: Model, data: build_data.Data, params: dict[str, Any]) -> dic
     degradation = "none: the data set's own pairs"
     if data.degradation is not None:
         d = data.degradation
-        degradation = {"steps": list(d.steps), "params": {k: dict(v) for k, v in d.params.items()}, "size": d.size or c.data.image_size}
+        params_used = {k: dict(v) for k, v in d.params.items()}
+        degradation = {"steps": list(d.steps), "params": params_used, "size": d.size or c.data.image_size}
     return {
         "resolution": c.data.image_size,
         "resampler": "lanczos (Pillow), to a square",

@@ -43,9 +43,9 @@ def set_up_jax(config: ConfigDict) -> None:
         folder = Path(config.train.compilation_cache).expanduser()
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    if config.train.deterministic and "--xla_gpu_deterministic_ops" not in os.environ.get("XLA_FLAGS", ""):
-        if jax.default_backend() == "gpu":
-            raise ConfigError("train.deterministic needs XLA_FLAGS=--xla_gpu_deterministic_ops=true set before the start")
+    flagged = "--xla_gpu_deterministic_ops" in os.environ.get("XLA_FLAGS", "")
+    if config.train.deterministic and not flagged and jax.default_backend() == "gpu":
+        raise ConfigError("train.deterministic needs XLA_FLAGS=--xla_gpu_deterministic_ops=true set before the start")
 
 
 def train(config: ConfigDict, workdir: str | Path, *, say: Callable[[str], None] = print) -> TrainState:
