@@ -215,3 +215,46 @@ def test_steps_come_from_epochs_where_they_are_not_given(tiny):
     assert training.num_steps(tiny("train.steps=0", "train.epochs=3"), 19) == 27  # batches of 2: 9 per epoch
     with pytest.raises(ConfigError, match="train.steps or config.train.epochs"):
         training.num_steps(tiny("train.steps=0", "train.epochs=0"), 19)
+
+
+def test_limit_holds_for_every_source():
+    config = configs.get("pix2pix_cxr:tiny", ["data.phantom_cxr.count=50", "data.limit=15"])
+    assert len(build_data.open_source(config)[0]) == 15
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_schedules_reach_zero_with_and_without_warmup(schedule):
+    """The update of a constant gradient is the learning rate, for Adam in the limit: at the end it must be 0."""
+    for warmup in (0, 20):
+        config = configs.get("pix2pix_cxr:tiny", [f"optimizer.schedule={schedule}", f"optimizer.warmup={warmup}"])
+        tx = networks.optimizer(config, 100)
+        state, sizes = tx.init({"w": np.float32(0)}), []
+        for _ in range(101):
+            update, state = tx.update({"w": np.float32(1)}, state)
+            sizes.append(abs(float(update["w"])))
+        assert sizes[-1] == pytest.approx(0, abs=1e-9) and max(sizes) == pytest.approx(2e-4, rel=1e-3)
+
+
+def test_a_run_from_before_a_field_existed_can_still_be_read(tmp_path):
+    config = configs.get("pix2pix_cxr:tiny")
+    configs.write(config, tmp_path)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    del stored["config"]["data"]["verify"], stored["config"]["optimizer"]["warmup"]
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    assert configs.to_json(configs.read(tmp_path)) == configs.to_json(config)
+
+
+def test_damaged_splits_and_checkpoints_without_a_config_are_named(tmp_path):
+    (tmp_path / "splits.json").write_text("{")
+    with pytest.raises(DataError, match="splits.json cannot be read"):
+        build_data.open_data(configs.get("pix2pix_cxr:tiny"), tmp_path)
+    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="unknown run"):
+        configs.check_same(configs.get("pix2pix_cxr:tiny"), tmp_path)
+
+
+def test_a_file_that_is_no_config_is_named(tmp_path):
+    for text in ("def get_config(", "x = 1", "import ml_collections\ndef get_config(): return ml_collections.ConfigDict()"):
+        (tmp_path / "mine.py").write_text(text)
+        with pytest.raises(ConfigError, match="mine.py"):
+            configs.get(str(tmp_path / "mine.py"))

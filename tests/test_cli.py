@@ -44,6 +44,16 @@ def contents(folder):
         (2, ["'train.step'", "did you mean train.steps"], [TINY, "--config.train.step=3"]),
         (2, ["cannot set", "train.steps=few"], [TINY, "--config.train.steps=few"]),
         (2, ["unknown argument '--stpes=3'"], [TINY, "--stpes=3"]),
+        (2, ["no config 'common'"], ["--config=common"]),
+        (2, ["train.best", "pnsr", "psnr"], [TINY, "--config.train.best=pnsr:max"]),
+        (2, ["image_size is 16"], [TINY, "--config.data.image_size=16"]),
+        (2, ["crop_size must be at least 1"], [TINY, "--config.data.crop_size=0"]),
+        (2, ["threads must be at least 0"], [TINY, "--config.data.threads=-1"]),
+        (2, ["train.ema", "not 1.5"], [TINY, "--config.train.ema=1.5"]),
+        (2, ["2 levels of features", "not 1"], ["--config=restorer_cxr:tiny", "--config.generator.blocks=(1,)"]),
+        (2, ["PatchGAN of 7 layers"], [TINY, "--config.discriminator.layers=7"]),
+        (2, ["steps or config.train.epochs above 0"], [TINY, "--config.train.steps=-1"]),
+        (2, ["--seeds must be at least 1"], [TINY, "--seeds=0"]),
         (2, ["attends to nothing"], [TINY, "--config.generator.attention_at=('bottleneck',)"]),
         (1, ["/nowhere/images", "absent"], [TINY, "--config.data.source=folder", "--config.data.root=/nowhere/images"]),
         (1, ["nih_cxr14 needs a folder", "MEDJAX_DATA"], ["--config=pix2pix_cxr:paper"]),
@@ -73,6 +83,9 @@ def test_bad_data_ends_training_before_it_starts(fails, flags, tmp_path):
         Image.fromarray(rng.integers(0, 256, (40, 40), np.uint8)).save(data / f"{i}.png")
     fails(2, ["crop_size 64", "larger"], *words, "--config.data.crop_size=64", "--config.data.image_size=64")
     fails(1, ["40", "48"], *words, "--config.data.load_size=0", "--config.data.crop_size=48")
+    (data / "7.png").write_bytes((data / "7.png").read_bytes()[:200])  # whichever split it is in
+    fails(1, ["7.png"], *words)
+    assert not run.exists()
     for i in range(12):
         path = data / f"{i}.png"
         path.write_bytes(path.read_bytes()[:200])
@@ -115,6 +128,10 @@ def test_workdirs_that_cannot_be_used(fails, flags, trained, tmp_path):
     [
         (2, ["no split 'tset'", "train, validation, test"], ["evaluate", "--split=tset"]),
         (2, ["takes the config of its workdir"], ["evaluate", "--config.seed=1"]),
+        (2, ["no column 'foo'", "sex, age, view, labels"], ["evaluate", "--by=foo"]),
+        (2, ["data the run has not seen"], ["evaluate", "--data_source=phantom_cxr", "--output=out"]),
+        (2, ["--output of its own"], ["evaluate", "--data_source=actualmed"]),
+        (2, ["at least 2 samples"], ["evaluate", "--samples=1"]),
         (2, ["unknown argument '--foo'"], ["enhance", "x.png", "--output=out", "--foo"]),
         (1, ["/nowhere.png: no such file"], ["enhance", "/nowhere.png", "--output=out"]),
     ],

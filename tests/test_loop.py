@@ -149,3 +149,13 @@ def test_a_signal_stops_after_the_step_and_a_second_one_acts_as_usual(number):
         assert stopper.signal_number and int(state.step) == 2
         assert signal.getsignal(number) == before
     assert signal.getsignal(number) == before
+
+
+def test_period_zero_means_never():
+    calls = []
+    objective = Objective(
+        init=None, step=lambda state, batch, key: (state, {}), predict=None, sample=None, evaluate=None
+    )
+    state = new_state({})
+    state = fit(objective, state, lambda start: iter([{}] * 9), KEY, 3, hooks=[(0, lambda *_: calls.append(1))])
+    assert int(state.step) == 3 and not calls

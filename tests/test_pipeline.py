@@ -184,3 +184,21 @@ def test_real_radiographs(real_data):
     assert np.mean(scores) == pytest.approx(31.7, abs=0.5)
     batches = pipeline.train_batches(source, range(240), batch_size=4, degradation=Degradation())
     assert_same(take(batches, 2, 1), take(batches, 0, 3)[2:])
+
+
+def test_another_file_in_the_folder_changes_no_other_image(tmp_path):
+    """Degradation and augmentation belong to an image's name, not to its place in the listing."""
+    rng = np.random.default_rng(0)
+    for name in ("b", "c", "d"):
+        Image.fromarray(rng.integers(0, 256, (40, 40), np.uint8)).save(tmp_path / f"{name}.png")
+
+    def degraded(name):
+        source = sources.folder(tmp_path)
+        batches = pipeline.eval_batches(
+            source, [source.names.index(name)], batch_size=1, image_size=32, degradation=Degradation(), threads=0
+        )
+        return next(iter(batches))["source"]
+
+    before = degraded(next(n for n in sources.folder(tmp_path).names if n.startswith("c")))
+    Image.fromarray(rng.integers(0, 256, (40, 40), np.uint8)).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(degraded(next(n for n in sources.folder(tmp_path).names if n.startswith("c"))), before)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from medjax.models.blocks import leaky_relu, make_norm
 from medjax.models.conv import Conv
-from medjax.types import Array
+from medjax.types import Array, ConfigError
 
 
 class PatchGAN(nn.Module):
@@ -31,6 +31,8 @@ class PatchGAN(nn.Module):
         plain = self.norm in ("none", "instance")
         h, maps = x, []
         for i in range(self.layers + 1):
+            if min(h.shape[1:3]) < 2:
+                raise ConfigError(f"a PatchGAN of {self.layers} layers needs larger images than {x.shape[1]}x{x.shape[2]}")
             width, stride = self.features * min(2**i, 8), 2 if i < self.layers else 1
             h = Conv(width, 4, stride, 1, use_bias=i == 0 or plain, dtype=self.dtype, name=f"conv_{i}")(h)
             if i:

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from medjax.models.conv import Conv, he_init
-from medjax.types import Array
+from medjax.types import Array, ConfigError
 
 
 def pixel_unshuffle(x: Array, factor: int) -> Array:
@@ -59,6 +59,8 @@ class Restorer(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         del train  # no norm and no dropout: the same function in training and at test
+        if len(self.blocks) != len(self.features):
+            raise ConfigError(f"{len(self.features)} levels of features need as many of blocks, not {len(self.blocks)}")
         height, width = x.shape[1:3]
         stride = self.unshuffle * 2 ** (len(self.features) - 1)
         padded = jnp.pad(x, ((0, 0), (0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")
