@@ -84,6 +84,7 @@ def optimizer(**changes: object) -> dict:
     """Adam as pix2pix uses it: constant, then linear to zero."""
     return {
         "learning_rate": 2e-4,
+        "discriminator_share": 1.0,  # the discriminator's learning rate in shares of it (Heusel et al. 2017: two rates)
         "b1": 0.5,
         "b2": 0.999,
         "schedule": "linear",  # linear: constant, then linear to 0; cosine; constant

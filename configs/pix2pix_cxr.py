@@ -66,7 +66,7 @@ def _patches(config: ConfigDict) -> None:
     config.generator = common.restorer()
     config.method.reconstruction_weight = 1000.0  # at the published 100 the adversary costs this net over a decibel
     config.discriminator.features = 24
-    config.optimizer.update(learning_rate=5e-4, schedule="cosine", clip=1.0)
+    config.optimizer.update(learning_rate=1e-3, discriminator_share=0.1, b1=0.9, schedule="cosine", clip=1.0)
     config.data.update(load_size=256, crop_size=64, crop_align=8, batch_size=4)
     config.train.update(steps=8000, ema=0.999, eval_every=1000, save_every=1000, sample_every=4000)
 

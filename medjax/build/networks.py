@@ -53,9 +53,10 @@ def module(config: ConfigDict, section: str, table: dict[str, Callable]) -> nn.M
         raise ConfigError(f"config.{section}: {error}") from error
 
 
-def optimizer(config: ConfigDict, num_steps: int) -> optax.GradientTransformation:
-    """Adam under the schedule of `config.optimizer` over `num_steps`."""
+def optimizer(config: ConfigDict, num_steps: int, *, share: float = 1.0) -> optax.GradientTransformation:
+    """Adam under the schedule of `config.optimizer` over `num_steps`, at `share` of its learning rate."""
     c = config.optimizer
+    peak = share * c.learning_rate
     after = max(num_steps - c.warmup, 1)  # optax counts each schedule from its own beginning
     held = int(c.constant_share * after)
     schedule = {
@@ -63,9 +64,9 @@ def optimizer(config: ConfigDict, num_steps: int) -> optax.GradientTransformatio
         "cosine": lambda rate: optax.cosine_decay_schedule(rate, after),
         "constant": optax.constant_schedule,
     }
-    rate = lookup(schedule, c.schedule, "schedule")(c.learning_rate)
+    rate = lookup(schedule, c.schedule, "schedule")(peak)
     if c.warmup:
-        rate = optax.join_schedules([optax.linear_schedule(0.0, c.learning_rate, c.warmup), rate], [c.warmup])
+        rate = optax.join_schedules([optax.linear_schedule(0.0, peak, c.warmup), rate], [c.warmup])
     adam = optax.adam(rate, b1=c.b1, b2=c.b2)
     return optax.chain(optax.clip_by_global_norm(c.clip), adam) if c.clip else adam
 
@@ -74,7 +75,10 @@ def _pix2pix(config: ConfigDict, num_steps: int) -> Objective:
     m = config.method
     return objectives.pix2pix(
         Player(module(config, "generator", GENERATORS), optimizer(config, num_steps)),
-        Player(module(config, "discriminator", DISCRIMINATORS), optimizer(config, num_steps)),
+        Player(
+            module(config, "discriminator", DISCRIMINATORS),
+            optimizer(config, num_steps, share=config.optimizer.discriminator_share),
+        ),
         adversary=losses.adversary(m.adversary),
         reconstruction=losses.regression(m.reconstruction),
         reconstruction_weight=m.reconstruction_weight,
