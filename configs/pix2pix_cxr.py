@@ -64,7 +64,8 @@ def _small(config: ConfigDict) -> None:
 def _patches(config: ConfigDict) -> None:
     """The restorer on aligned patches, at the scale it is scored at."""
     config.generator = common.restorer()
-    config.method.reconstruction_weight = 1000.0  # at the published 100 the adversary costs this net over a decibel
+    # At the published 100 the validation PSNR stood 0.3 dB lower after 3,000 steps (another schedule, not run to its end).
+    config.method.reconstruction_weight = 1000.0
     config.discriminator.features = 24
     config.optimizer.update(learning_rate=1e-3, discriminator_share=0.1, b1=0.9, schedule="cosine", clip=1.0)
     config.data.update(load_size=256, crop_size=64, crop_align=8, batch_size=4)

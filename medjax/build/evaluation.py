@@ -114,13 +114,11 @@ def score_run(
             f"--data_source={data_source} is for data the run has not seen: another kind than its own "
             f"({config.data.source}), with an --output of its own"
         )
-    own = build_data.open_data(_moved(config, data_root if not data_source else None), workdir)
-    params = tuned_baselines(config, own, progress=progress)
-    data = own
-    if data_source:
-        data = _elsewhere(config, data_source, data_root)
-    if split not in data.splits:
+    if data_source and split != "test":
         raise ConfigError(f"all of another data set is its test split: there is no {split!r} of {data_source}")
+    own = build_data.open_data(_moved(config, data_root if not data_source else None), workdir)
+    data = _elsewhere(config, data_source, data_root) if data_source else own
+    params = tuned_baselines(config, own, progress=progress)
     records = data.source.records
     evaluation = evaluate.evaluate(
         model.predict(),

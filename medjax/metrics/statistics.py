@@ -51,11 +51,6 @@ def summary(values: Array, *, resamples: int = RESAMPLES, seed: int = 0) -> dict
     }
 
 
-def paired_interval(a: Array, b: Array, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> Array:
-    """Bootstrap interval `[2]` of mean(a - b), images resampled in pairs."""
-    return bootstrap_interval(_paired(a, b), level=level, resamples=resamples, seed=seed)
-
-
 def paired_permutation(a: Array, b: Array, *, flips: int = FLIPS, seed: int = 0) -> float:
     """Two-sided p-value of the paired sign-flip test that mean(a - b) is 0 (Fisher 1935; Good 2005, sec. 3.2).
 
