@@ -69,7 +69,7 @@ def _patches(config: ConfigDict) -> None:
     config.discriminator.features = 24
     config.optimizer.update(learning_rate=1e-3, discriminator_share=0.1, b1=0.9, schedule="cosine", clip=1.0)
     config.data.update(load_size=256, crop_size=64, crop_align=8, batch_size=4)
-    config.train.update(steps=8000, ema=0.999, eval_every=1000, save_every=1000, sample_every=4000)
+    config.train.update(steps=16000, ema=0.999, eval_every=1000, save_every=1000, sample_every=4000)
 
 
 def _tiny(config: ConfigDict) -> None:
