@@ -1,56 +1,32 @@
 """Metrics of a model and of the classical baselines over a split, under one protocol, image by image.
 
-`evaluate` scores, `summarise` makes what `evaluation.json` holds, `write` and `read` keep it beside `evaluation.csv` (a
-row per image) and `examples.npz`. Batches come in and `predict` gives images in [-1, 1]; scores, baselines and examples
-are in [0, 1]. Nothing here knows a model or a dataset: names, columns and functions are arguments.
+`evaluate` scores, `summarise` makes what `evaluation.json` holds, `write` and `read` keep it (see `medjax.results`).
+Batches come in and `predict` gives images in [-1, 1]; scores, baselines and examples are in [0, 1]. Nothing here knows
+a model or a dataset: names, columns and functions are arguments.
 """
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
-import json
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from medjax.metrics import METRICS, statistics, tables
+from medjax.metrics import METRICS, REGION, statistics, tables
+from medjax.metrics.markdown import table
 from medjax.metrics.quality import psnr
-from medjax.metrics.tables import PROTOCOL, summarise, table
+from medjax.metrics.tables import PROTOCOL, summarise
+from medjax.results import Evaluation, read, write
 from medjax.types import Array, Batch, DataError, Key, NonFiniteError, to_unit
 
 __all__ = ["PROTOCOL", "Evaluation", "evaluate", "read", "summarise", "table", "write"]
 
 Predict = Callable[[Batch, Key], Mapping[str, Array]]
 POOL_BYTES = 256 << 20  # what examples are picked from; a split beyond it offers its first images
-
-
-@dataclass
-class Evaluation:
-    """Scores by image, in the order of `names`.
-
-    scores: `{row: {metric: float64 [n]}}`, rows `input`, the baselines, `model`; columns: `{column: [n]}` (patient,
-    sex, ...); uncertainty: `{name: [n]}` of the standard-deviation maps, and their mean curves in `sparsification`;
-    examples: arrays `[k, H, W, C]` in [0, 1] under source, target, model, best_baseline, with `names`, `ranks` and
-    `baseline`.
-    """
-
-    names: list[str]
-    scores: dict[str, dict[str, np.ndarray]]
-    columns: dict[str, list] = field(default_factory=dict)
-    uncertainty: dict[str, np.ndarray] = field(default_factory=dict)
-    sparsification: dict[str, list[float]] = field(default_factory=dict)
-    examples: dict[str, np.ndarray] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
 
 
 def evaluate(
@@ -61,6 +37,7 @@ def evaluate(
     names: Sequence[str],
     columns: Mapping[str, Sequence[Any]] | None = None,
     metrics: Mapping[str, Callable[[Array, Array], Array]] = METRICS,
+    region_metrics: Mapping[str, Callable[[Array, Array, Array], Array]] = REGION,
     baselines: Mapping[str, Callable[[Array], Array]] | None = None,
     sample: Predict | None = None,
     num_samples: int = 0,
@@ -71,10 +48,13 @@ def evaluate(
 
     Args:
       predict: `(batch, key) -> {"target": [B, H, W, C] in [-1, 1]}`; called as it is, so hand it over jitted. Its batch
-        has no `target` and no `mask`.
-      batches: dicts of `source` and `target` in [-1, 1], `index` int32 `[B]`, and where padded, `mask` bool `[B]`.
+        has no `target`, `mask` and `region`.
+      batches: dicts of `source` and `target` in [-1, 1], `index` int32 `[B]`, where padded `mask` bool `[B]`, and where a
+        region is known `region` `[B, H, W, 1]` of 0 and 1. Of a source with neighbouring slices as channels the middle
+        one is the input row's.
       names, columns: `names[index]` is an image's name, `columns[name][index]` what is known of it.
-      metrics: `fn(output, target) -> [B]` on images in [0, 1].
+      metrics: `fn(output, target) -> [B]` on images in [0, 1]; region_metrics: `fn(output, target, region) -> [B]`, used
+        where the batches have a region.
       baselines: `fn(image [h, w, C] in [0, 1]) -> [H, W, C]`, parameters bound. Without them, no baseline rows.
       sample, num_samples: one random draw, like `predict`; with two draws or more their standard deviation is judged.
       num_examples: how many best, median and worst images (by the model's first metric, PSNR) to keep.
@@ -82,7 +62,7 @@ def evaluate(
 
     Raises NonFiniteError naming the image for which the model gives NaN or infinity, DataError for an empty split.
     """
-    run = _Run(predict, dict(baselines or {}), sample, num_samples, metrics=metrics, names=names)
+    run = _Run(predict, dict(baselines or {}), sample, num_samples, metrics=metrics, region_metrics=region_metrics, names=names)
     with tqdm(desc="evaluating", unit="image", disable=not progress, leave=False) as bar:
         for batch in batches:
             bar.update(run.add(batch, key))
@@ -105,9 +85,9 @@ def evaluate(
 class _Run:
     """What one pass over the batches gathers."""
 
-    def __init__(self, predict, baselines, sample, num_samples, *, metrics, names):
-        self.predict, self.baselines, self.metrics, self.names = predict, baselines, list(metrics), names
-        self.score = _scorer(tuple(metrics.values()))
+    def __init__(self, predict, baselines, sample, num_samples, *, metrics, region_metrics, names):
+        self.predict, self.baselines, self.names = predict, baselines, names
+        self.metrics, self.region_metrics = dict(metrics), dict(region_metrics)
         self.sample, self.num_samples = sample, num_samples if sample and num_samples > 1 else 0
         self.index: list[int] = []
         self.scores: dict[str, dict[str, list]] = {}
@@ -122,19 +102,20 @@ class _Run:
         index = np.asarray(batch["index"])[keep].tolist()
         if not index:
             return 0
-        visible = {name: value for name, value in batch.items() if name not in ("target", "mask")}
+        visible = {name: value for name, value in batch.items() if name not in ("target", "mask", "region")}
         source, target = (np.asarray(to_unit(np.asarray(batch[n], np.float32))) for n in ("source", "target"))
+        source, region = _middle(source, target.shape[-1]), batch.get("region")
         output = np.asarray(self.predict(visible, key)["target"], np.float32)
         bad = [i for i, image in zip(index, output[keep], strict=True) if not np.isfinite(image).all()]
         if bad:
             raise NonFiniteError(f"the model's output for image '{self.names[bad[0]]}' is not finite")
         output = to_unit(output)
         if source.shape == target.shape:
-            self._record("input", source, target, keep)
+            self._record("input", source, target, keep, region)
             self._shuffle(source, target, keep)
         for name, enhance in self.baselines.items():
-            self._record(name, _apply(enhance, source, target, keep), target, keep)
-        self._record("model", output, target, keep)
+            self._record(name, _apply(enhance, source, target, keep), target, keep, region)
+        self._record("model", output, target, keep, region)
         kept = [source[keep], target[keep], output[keep]]
         if self.num_samples:
             kept.append(self._deviation(visible, key)[keep])
@@ -145,8 +126,12 @@ class _Run:
         self.index += index
         return len(index)
 
-    def _record(self, row: str, output: Array, target: Array, keep: Array) -> None:
-        for name, value in zip(self.metrics, self.score(output, target), strict=True):
+    def _record(self, row: str, output: Array, target: Array, keep: Array, region: Array | None) -> None:
+        values = dict(zip(self.metrics, _scorer(tuple(self.metrics.values()))(output, target), strict=True))
+        if region is not None:
+            inside = _scorer(tuple(self.region_metrics.values()))(output, target, region)
+            values |= zip(self.region_metrics, inside, strict=True)
+        for name, value in values.items():
             self.scores.setdefault(row, {}).setdefault(name, []).append(np.asarray(value, np.float64)[keep])
 
     def _shuffle(self, source: Array, target: Array, keep: Array) -> None:
@@ -162,8 +147,14 @@ class _Run:
 
 
 @functools.lru_cache(maxsize=8)  # a second evaluation in one process compiles nothing
-def _scorer(metrics: tuple[Callable, ...]) -> Callable[[Array, Array], list[Array]]:
-    return jax.jit(lambda output, target: [metric(output, target) for metric in metrics])
+def _scorer(metrics: tuple[Callable, ...]) -> Callable[..., list[Array]]:
+    return jax.jit(lambda *images: [metric(*images) for metric in metrics])
+
+
+def _middle(source: np.ndarray, channels: int) -> np.ndarray:
+    """The middle `channels` of a source with neighbouring slices beside its own; any other source as it is."""
+    first = (source.shape[-1] - channels) // 2
+    return source[..., first : first + channels] if first > 0 else source
 
 
 def _apply(enhance: Callable, source: Array, target: Array, keep: Array) -> np.ndarray:
@@ -202,59 +193,3 @@ def _warnings(scores: Mapping[str, Any], run: _Run) -> list[str]:
         f"the input row looks like that of shuffled pairs: {true.mean():.1f} dB against its own targets, "
         f"{shuffled.mean():.1f} dB against other images' targets; check that source and target belong together"
     ]
-
-
-def write(evaluation: Evaluation, directory: str | Path, *, summary: Mapping[str, Any]) -> None:
-    """Write `evaluation.json` (`summary`, from `summarise`), `evaluation.csv` and `examples.npz`, each in one rename.
-
-    The CSV has a row per image: name, the columns, then `row.metric` (and `uncertainty.name`) values.
-    """
-    (directory := Path(directory)).mkdir(parents=True, exist_ok=True)
-    fields = {"name": evaluation.names, **evaluation.columns}
-    for row, metrics in {**evaluation.scores, "uncertainty": evaluation.uncertainty}.items():
-        fields |= {f"{row}.{metric}": [repr(float(v)) for v in values] for metric, values in metrics.items()}
-    text, examples = io.StringIO(newline=""), io.BytesIO()
-    writer = csv.writer(text)
-    writer.writerow(fields)
-    writer.writerows(zip(*fields.values(), strict=True))
-    np.savez_compressed(examples, **evaluation.examples)
-    _replace(directory / "examples.npz", examples.getvalue())
-    _replace(directory / "evaluation.csv", text.getvalue().encode())
-    _replace(directory / "evaluation.json", (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
-
-
-def read(directory: str | Path) -> tuple[dict[str, Any], Evaluation]:
-    """What `write` wrote: the summary, and the evaluation with its columns as text. DataError names a missing file."""
-    directory = Path(directory)
-    try:
-        summary = json.loads((directory / "evaluation.json").read_text())
-        with open(directory / "evaluation.csv", newline="") as file:
-            header, *lines = csv.reader(file)
-        with np.load(directory / "examples.npz", allow_pickle=False) as arrays:
-            examples = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError) as error:
-        raise DataError(f"{directory} holds no complete evaluation: {error}") from error
-    values = dict(zip(header, zip(*lines, strict=True), strict=True))
-    curves, notes = summary.get("uncertainty", {}).get("sparsification", {}), summary.get("warnings", [])
-    names = list(values.pop("name"))
-    evaluation = Evaluation(names, {}, sparsification=curves, examples=examples, warnings=list(notes))
-    for name, column in values.items():
-        row, _, metric = name.partition(".")
-        if metric and row in (*summary["rows"], "uncertainty"):
-            into = evaluation.uncertainty if row == "uncertainty" else evaluation.scores.setdefault(row, {})
-            into[metric] = np.array(column, np.float64)
-        else:
-            evaluation.columns[name] = list(column)
-    return summary, evaluation
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside, then rename: a full disk or a kill leaves the old file whole."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

@@ -10,9 +10,9 @@ Pictures are `[N, H, W, C]` in [0, 1], C = 1 or 3; sheets are `samples/NAME_0001
 
 from __future__ import annotations
 
+import io
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from medjax.files import replace
 from medjax.types import Array, DataError
 
 METRICS = "metrics.jsonl"
@@ -71,12 +72,7 @@ def truncate(path: str | Path, step: int | None) -> int:
     kept = "".join(f"{line}\n" for line, row in _rows(path) if step is None or row["step"] <= step).encode()
     dropped = path.stat().st_size - len(kept)
     if dropped:
-        temporary = path.with_name(path.name + ".tmp")
-        with open(temporary, "wb") as file:
-            file.write(kept)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        replace(path, kept)
     return dropped
 
 
@@ -119,9 +115,8 @@ class Writer:
         sheet = sample_sheet(columns)
         path = self.workdir / "samples" / f"{name}_{int(step):06d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        Image.fromarray(sheet).save(temporary, format="PNG")
-        os.replace(temporary, path)
+        Image.fromarray(sheet).save(encoded := io.BytesIO(), format="PNG")
+        replace(path, encoded.getvalue())
         if self._events:
             layout = "HW" if sheet.ndim == 2 else "HWC"
             self._events.add_image(name, sheet, int(step), dataformats=layout)

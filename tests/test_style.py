@@ -19,14 +19,14 @@ TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 
 # Imports run down this list and never up; parts of one row may know each other.
 LAYERS = (
-    ("types", "rng"),
+    ("types", "rng", "files"),
     ("formats",),
     ("data", "baselines"),
     ("losses", "images", "pool", "diffusion", "metrics"),
     ("models",),
     ("state", "objective"),
     ("objectives",),
-    ("loop", "checkpoint", "writers", "evaluate", "inference", "tiling", "report", "figures"),
+    ("loop", "checkpoint", "writers", "evaluate", "results", "inference", "tiling", "report", "figures"),
     ("weights",),
     ("build",),
     ("cli", "__main__"),
@@ -41,6 +41,7 @@ COMPOSED = (
     "checkpoint",
     "writers",
     "evaluate",
+    "results",
     "inference",
 )  # what a notebook composes
 FOLLOW_OBJECTIVE = {"fit", "score"}  # (objective, state, batch or batches, key): the order of Objective's own functions

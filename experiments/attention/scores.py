@@ -19,6 +19,7 @@ from experiments.attention.runs import RUNS, Study, config_of
 from medjax import baselines, evaluate
 from medjax.build import data as build_data
 from medjax.build import evaluation as build_evaluation
+from medjax.files import replace
 from medjax.metrics import statistics
 from medjax.rng import named
 from medjax.types import to_unit
@@ -80,9 +81,7 @@ def kept(path: Path, compute: Callable[[], Any]) -> Any:
     """What `compute` gave when it was asked first, from JSON at `path`."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(compute(), indent=1, default=float) + "\n")
-        temporary.replace(path)
+        replace(path, json.dumps(compute(), indent=1, default=float) + "\n")
     return json.loads(path.read_text())
 
 

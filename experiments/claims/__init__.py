@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+
+from medjax.files import replace
 
 VERDICTS = ("holds", "fails", "void", "untestable")
 
@@ -42,7 +43,5 @@ def write(claims: Iterable[Claim], path: Path) -> list[dict]:
     for row in rows:
         if row["verdict"] not in VERDICTS:
             raise ValueError(f"claim {row['id']}: a verdict is one of {', '.join(VERDICTS)}, not {row['verdict']!r}")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(rows, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    replace(path, json.dumps(rows, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
     return rows

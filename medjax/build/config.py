@@ -15,6 +15,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from medjax.files import replace
 from medjax.types import CheckpointError, ConfigError
 
 # Fields that change where or how fast a run goes, but not what it computes.
@@ -158,10 +159,7 @@ def _commit() -> str:
 def write(config: ConfigDict, workdir: Path, **resolved: Any) -> None:
     """`workdir/config.json`: the config, what was resolved from it, versions, device and commit."""
     content = {"config": to_json(config), "resolved": resolved, "versions": versions()}
-    path = workdir / "config.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    temporary.replace(path)
+    replace(workdir / "config.json", json.dumps(content, indent=2) + "\n")
 
 
 def read(workdir: str | Path) -> ConfigDict:

@@ -15,6 +15,7 @@ from medjax.build.networks import lookup
 from medjax.data import pipeline, sources, splits, tables
 from medjax.data.degrade import OPERATIONS, Degradation
 from medjax.data.records import Source, subset
+from medjax.files import replace
 from medjax.rng import generator
 from medjax.types import Batches, ConfigError, DataError
 
@@ -124,9 +125,7 @@ def _read_splits(path: Path) -> dict[str, list[str]]:
 
 def write_splits(data: Data, workdir: Path) -> None:
     """`workdir/splits.json`: the names in each split."""
-    temporary = workdir / "splits.tmp"
-    temporary.write_text(json.dumps(splits.to_names(data.source.records, data.splits), indent=1) + "\n")
-    temporary.replace(workdir / "splits.json")
+    replace(workdir / "splits.json", json.dumps(splits.to_names(data.source.records, data.splits), indent=1) + "\n")
 
 
 def train_batches(config: ConfigDict, data: Data) -> Batches:

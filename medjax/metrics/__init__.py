@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from medjax.metrics import artefacts, quality, statistics
+from medjax.metrics import artefacts, quality, region, statistics
 from medjax.metrics.artefacts import checkerboard2, checkerboard4, gms, gmsd, gradient_ratio, spectrum_ratio
-from medjax.metrics.quality import PSNR_CAP, mae, ms_ssim, mse, psnr, ssim
+from medjax.metrics.quality import PSNR_CAP, mae, ms_ssim, mse, nrmse, psnr, ssim
+from medjax.metrics.region import REGION, mae_inside, nrmse_inside, psnr_affine, psnr_inside, ssim_affine, ssim_inside
 
-QUALITY = {"psnr": psnr, "ssim": ssim, "ms_ssim": ms_ssim, "mae": mae}
+QUALITY = {"psnr": psnr, "ssim": ssim, "ms_ssim": ms_ssim, "mae": mae, "nrmse": nrmse}
 ARTEFACTS = {
     "spectrum_ratio": spectrum_ratio,
     "gradient_ratio": gradient_ratio,
@@ -23,6 +24,7 @@ __all__ = [
     "METRICS",
     "PSNR_CAP",
     "QUALITY",
+    "REGION",
     "artefacts",
     "checkerboard2",
     "checkerboard4",
@@ -30,11 +32,19 @@ __all__ = [
     "gmsd",
     "gradient_ratio",
     "mae",
+    "mae_inside",
     "ms_ssim",
     "mse",
+    "nrmse",
+    "nrmse_inside",
     "psnr",
+    "psnr_affine",
+    "psnr_inside",
     "quality",
+    "region",
     "spectrum_ratio",
     "ssim",
+    "ssim_affine",
+    "ssim_inside",
     "statistics",
 ]

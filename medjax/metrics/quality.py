@@ -42,6 +42,16 @@ def mae(output: Array, target: Array) -> Array:
 
 
 @jax.jit
+def nrmse(output: Array, target: Array) -> Array:
+    """Root of the summed squared error over the summed squared target, `[B]`, of `[B, H, W, C]` images in [0, 1].
+
+    The normalisation of the fastMRI challenge (NMSE, its root taken); an all-zero target is taken as 1e-8.
+    """
+    power = jnp.mean(jnp.square(jnp.asarray(target, jnp.float32)), axis=(1, 2, 3))
+    return jnp.sqrt(mse(output, target) / jnp.maximum(power, 1e-8))
+
+
+@jax.jit
 def psnr(output: Array, target: Array) -> Array:
     """Peak signal-to-noise ratio `[B]` in dB, `-10 log10(mse)`, of `[B, H, W, C]` images in [0, 1].
 
@@ -62,6 +72,15 @@ def ssim(output: Array, target: Array) -> Array:
     output, target = _check(output, target)
     luminance, contrast = _ssim_maps(output, target)
     return _mean(luminance * contrast, channels=output.shape[-1])
+
+
+@jax.jit
+def ssim_map(output: Array, target: Array) -> Array:
+    """SSIM of each window inside the image, `[B, H - 10, W - 10, C]`; see `ssim`."""
+    output, target = _check(output, target)
+    luminance, contrast = _ssim_maps(output, target)
+    maps = (luminance * contrast).reshape(output.shape[0], output.shape[-1], *luminance.shape[1:])
+    return jnp.moveaxis(maps, 1, -1)
 
 
 def num_scales(height: int, width: int) -> int:

@@ -37,7 +37,6 @@ PROTOCOL: dict[str, Any] = {
 
 PACKAGES = ("medjax", "jax", "jaxlib", "flax", "numpy", "scikit-image", "pillow")
 AGE_BANDS = (0, 18, 40, 60, 80)
-DIGITS = {"psnr": 2, "spectrum_ratio": 3, "gradient_ratio": 3, "checkerboard2": 3, "checkerboard4": 3}
 
 
 def rows(scores: Scores) -> dict[str, dict[str, dict[str, Any]]]:
@@ -105,14 +104,40 @@ def groups(column: str, values: Sequence[Any]) -> dict[str, np.ndarray]:
     return {name: mask for name, mask in found.items() if mask.any()}
 
 
-def by_column(scores: Scores, columns: Mapping[str, Sequence[Any]], column: str) -> dict[str, Any]:
-    """`{"column", "groups": {value: {"n", "rows", "differences"}}}`; ConfigError for a column that is not there."""
+def per_unit(scores: Scores, units: Sequence[Any]) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
+    """Means over the images of each unit (patient, subject), and the units' names in order of appearance.
+
+    Images of one patient are not independent: intervals and tests over them would be too narrow. NaN is left out.
+    """
+    names = list(dict.fromkeys(str(unit) for unit in units))
+    place = np.array([names.index(str(unit)) for unit in units])
+
+    def means(values: np.ndarray) -> np.ndarray:
+        good = np.isfinite(values)
+        count = np.bincount(place[good], minlength=len(names))
+        total = np.bincount(place[good], weights=np.asarray(values, np.float64)[good], minlength=len(names))
+        return np.where(count, total / np.maximum(count, 1), np.nan)
+
+    return {row: {m: means(np.asarray(v)) for m, v in metrics.items()} for row, metrics in scores.items()}, names
+
+
+def by_column(
+    scores: Scores, columns: Mapping[str, Sequence[Any]], column: str, *, unit: str | None = None
+) -> dict[str, Any]:
+    """`{"column", "groups": {value: {"n", "rows", "differences"}}}`; ConfigError for a column that is not there.
+
+    unit: the column whose images are averaged first (see `per_unit`); n counts them.
+    """
     if column not in columns:
         raise ConfigError(f"no column '{column}' to split the table by; there are: {', '.join(columns) or 'none'}")
     split = {}
     for name, mask in groups(column, columns[column]).items():
         part = {row: {m: v[mask] for m, v in metrics.items()} for row, metrics in scores.items()}
-        split[name] = {"n": int(mask.sum()), "rows": rows(part), "differences": differences(part)}
+        count = int(mask.sum())
+        if unit is not None:
+            part, units = per_unit(part, [u for u, here in zip(columns[unit], mask, strict=True) if here])
+            count = len(units)
+        split[name] = {"n": count, "rows": rows(part), "differences": differences(part)}
     return {"column": column, "groups": split}
 
 
@@ -123,76 +148,41 @@ def summarise(
 
     Keys: dataset, split, n, protocol (`PROTOCOL` updated with `protocol`: resolution, resampler, degradation, baselines
     {name: params}, predict_norm, ...), rows, differences, best_baseline, versions, and where they apply uncertainty,
-    by, warnings. `dataset` is a name or a dict with "name".
+    by, warnings. `dataset` is a name or a dict with "name". Where some patient has several images, patients are the unit
+    of n, means, intervals and tests: then `images` counts the images and `units` holds `{patient: {row: {metric: mean}}}`.
     """
-    result = {
-        "dataset": dataset,
-        "split": split,
-        "n": len(evaluation.names),
-        "protocol": {**PROTOCOL, **protocol},
-        "rows": rows(evaluation.scores),
-        "differences": differences(evaluation.scores),
-        "best_baseline": best_baseline(evaluation.scores),
+    unit = "patient" if len(set(evaluation.columns.get("patient", ()))) < len(evaluation.columns.get("patient", ())) else None
+    scores, stated = evaluation.scores, {**PROTOCOL, **protocol}
+    result: dict[str, Any] = {"dataset": dataset, "split": split, "n": len(evaluation.names)}
+    if unit is not None:
+        scores, units = per_unit(scores, evaluation.columns[unit])
+        stated |= {"averaging": f"{stated['averaging']}; first over each {unit}'s images, then over {unit}s"}
+        stated["interval"] = stated["interval"].replace("over images", f"over {unit}s")
+        result |= {"n": len(units), "images": len(evaluation.names), "unit": unit, "units": _by_unit(scores, units)}
+    result |= {
+        "protocol": stated,
+        "rows": rows(scores),
+        "differences": differences(scores),
+        "best_baseline": best_baseline(scores),
         "versions": _versions(),
     }
     if evaluation.uncertainty:
         values = {name: statistics.summary(v) for name, v in evaluation.uncertainty.items()}
         result["uncertainty"] = {**values, "sparsification": evaluation.sparsification}
     if by is not None:
-        result["by"] = by_column(evaluation.scores, evaluation.columns, by)
+        result["by"] = by_column(evaluation.scores, evaluation.columns, by, unit=unit)
     if evaluation.warnings:
         result["warnings"] = list(evaluation.warnings)
     return json.loads(json.dumps(result, default=_plain, allow_nan=False))
 
 
-def table(summary: Mapping[str, Any], *, metrics: Sequence[str] | None = None) -> str:
-    """The result file as Markdown: a row each for input, baselines and model, mean with 95% interval, and n.
-
-    `metrics` defaults to PSNR, SSIM, MS-SSIM and MAE, as far as they are there. Differences, groups, uncertainty and
-    warnings follow the table.
-    """
-    data = summary.get("dataset")
-    dataset = data.get("name", data) if isinstance(data, Mapping) else data
-    lines = [f"{dataset}, {summary.get('split')} split, n = {summary['n']}; mean [95% bootstrap interval]", ""]
-    lines += _table(summary["rows"], metrics)
-    row_of_best = summary.get("best_baseline")
-    for label, entry in summary.get("differences", {}).items():
-        name = entry["row"] if label != "best_baseline" else f"{entry['row']} (best baseline)"
-        if label == "nlm" and row_of_best == "nlm":
-            continue
-        parts = [
-            f"{metric} {_cell(metric, value, sign=True)}, p = {value['p_value']:.2g}, better on {value['wins']:.0%}"
-            for metric, value in entry.items()
-            if metric in ("psnr", "ssim") and value["mean"] is not None
-        ]
-        lines += [""] * (label == "best_baseline") + [f"- model minus {name}, paired: {'; '.join(parts)}"] * bool(parts)
-    if "uncertainty" in summary:
-        parts = [f"{name} {_cell(name, value)}" for name, value in summary["uncertainty"].items() if "mean" in value]
-        lines += ["", "Standard-deviation map against the error: " + "; ".join(parts)]
-    for name, part in summary.get("by", {}).get("groups", {}).items():
-        lines += ["", f"{summary['by']['column']}: {name} (n = {part['n']})", "", *_table(part["rows"], metrics)]
-    lines += [f"\nWARNING: {warning}" for warning in summary.get("warnings", ())]
-    return "\n".join(lines) + "\n"
-
-
-def _table(entries: Mapping[str, Any], metrics: Sequence[str] | None) -> list[str]:
-    present = next(iter(entries.values()))
-    names = metrics or [m for m in ("psnr", "ssim", "ms_ssim", "mae") if m in present] or list(present)
-    cells = [["row", *names, "n"]]
-    for row, values in entries.items():
-        count = max((value["n"] for value in values.values()), default=0)
-        cells.append([row, *(_cell(name, values.get(name)) for name in names), str(count)])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in cells]
-    return [lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]]
-
-
-def _cell(metric: str, value: Mapping[str, Any] | None, *, sign: bool = False) -> str:
-    if not value or value.get("mean") is None:
-        return "-"
-    form = f"{'+' if sign else ''}.{DIGITS.get(metric, 4)}f"
-    interval = value["ci95"]
-    return f"{value['mean']:{form}}" + (f" [{interval[0]:{form}}, {interval[1]:{form}}]" if interval else "")
+def _by_unit(scores: Scores, units: Sequence[str]) -> dict[str, Any]:
+    """`{unit: {row: {metric: value}}}`, None for what is not finite."""
+    plain = lambda v: float(v) if np.isfinite(v) else None  # noqa: E731
+    return {
+        name: {row: {m: plain(v[i]) for m, v in metrics.items()} for row, metrics in scores.items()}
+        for i, name in enumerate(units)
+    }
 
 
 def _numbers(values: np.ndarray) -> np.ndarray | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import html
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from medjax.figures import png
+from medjax.files import replace
 
 CSS = """
 body { font: 16px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; color: #1c1c1c; background: #fff;
@@ -167,7 +167,5 @@ def page(title: str, sections: Sequence[Section], *, subtitle: str = "") -> str:
 def save(path: str | Path, content: str) -> Path:
     """Write a page in one move, so that a reader never finds half of it; returns its path."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, path)
+    replace(path, content)
     return path

@@ -1,0 +1,85 @@
+"""A result file as text: Markdown tables for the terminal and for notes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medjax.metrics.region import REGION
+
+UNITS_SHOWN = 12  # a table of every patient, while a page holds it
+SHOWN = ("psnr", "ssim", "psnr_inside", "ssim_inside")
+DIGITS = {
+    **dict.fromkeys(("psnr", "psnr_inside", "psnr_affine"), 2),
+    **dict.fromkeys(("spectrum_ratio", "gradient_ratio", "checkerboard2", "checkerboard4"), 3),
+}
+
+
+def table(summary: Mapping[str, Any], *, metrics: Sequence[str] | None = None) -> str:
+    """The result file as Markdown: a row each for input, baselines and model, mean with 95% interval, and n.
+
+    `metrics` defaults to PSNR, SSIM, MS-SSIM and MAE, as far as they are there. Differences, groups, uncertainty and
+    warnings follow the table.
+    """
+    data = summary.get("dataset")
+    dataset = data.get("name", data) if isinstance(data, Mapping) else data
+    count = f"n = {summary['n']}"
+    if "unit" in summary:
+        count += f" {summary['unit']}s, {summary['images']} images"
+    lines = [f"{dataset}, {summary.get('split')} split, {count}; mean [95% bootstrap interval]", ""]
+    lines += _table(summary["rows"], metrics)
+    if any("psnr_inside" in values for values in summary["rows"].values()):
+        lines += ["", "Inside the region; _affine: after the best affine map of each output", ""]
+        lines += _table(summary["rows"], tuple(REGION))
+    if len(summary.get("units", ())) and len(summary["units"]) <= UNITS_SHOWN:
+        lines += ["", *_unit_table(summary["units"])]
+    row_of_best = summary.get("best_baseline")
+    for label, entry in summary.get("differences", {}).items():
+        name = entry["row"] if label != "best_baseline" else f"{entry['row']} (best baseline)"
+        if label == "nlm" and row_of_best == "nlm":
+            continue
+        parts = [
+            f"{metric} {_cell(metric, value, sign=True)}, p = {value['p_value']:.2g}, better on {value['wins']:.0%}"
+            for metric, value in entry.items()
+            if metric in SHOWN and value["mean"] is not None
+        ]
+        lines += [""] * (label == "best_baseline") + [f"- model minus {name}, paired: {'; '.join(parts)}"] * bool(parts)
+    if "uncertainty" in summary:
+        parts = [f"{name} {_cell(name, value)}" for name, value in summary["uncertainty"].items() if "mean" in value]
+        lines += ["", "Standard-deviation map against the error: " + "; ".join(parts)]
+    for name, part in summary.get("by", {}).get("groups", {}).items():
+        lines += ["", f"{summary['by']['column']}: {name} (n = {part['n']})", "", *_table(part["rows"], metrics)]
+    lines += [f"\nWARNING: {warning}" for warning in summary.get("warnings", ())]
+    return "\n".join(lines) + "\n"
+
+
+def _table(entries: Mapping[str, Any], metrics: Sequence[str] | None) -> list[str]:
+    present = next(iter(entries.values()))
+    names = metrics or [m for m in ("psnr", "ssim", "ms_ssim", "mae") if m in present] or list(present)
+    cells = [["row", *names, "n"]]
+    for row, values in entries.items():
+        count = max((value["n"] for value in values.values()), default=0)
+        cells.append([row, *(_cell(name, values.get(name)) for name in names), str(count)])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in cells]
+    return [lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]]
+
+
+def _unit_table(units: Mapping[str, Any]) -> list[str]:
+    """A line per unit and row: what the means above are the means of."""
+    rows_ = next(iter(units.values()))
+    present = [m for m in (*SHOWN, "psnr_affine", "ssim_affine") if m in next(iter(rows_.values()))]
+    lines = ["| " + " | ".join(("unit", "row", *present)) + " |", "|" + "---|" * (len(present) + 2)]
+    for name, values in units.items():
+        for row, found in values.items():
+            cells = [f"{found[m]:.{DIGITS.get(m, 4)}f}" if found.get(m) is not None else "-" for m in present]
+            lines.append("| " + " | ".join((name, row, *cells)) + " |")
+    return lines
+
+
+def _cell(metric: str, value: Mapping[str, Any] | None, *, sign: bool = False) -> str:
+    if not value or value.get("mean") is None:
+        return "-"
+    form = f"{'+' if sign else ''}.{DIGITS.get(metric, 4)}f"
+    interval = value["ci95"]
+    return f"{value['mean']:{form}}" + (f" [{interval[0]:{form}}, {interval[1]:{form}}]" if interval else "")
