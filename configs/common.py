@@ -5,15 +5,17 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 
-def cxr_data() -> dict:
+def data() -> dict:
     """Chest X-rays degraded as paper 000 does: noise sigma 15, 3x3 blur, JPEG 50, at the size trained on."""
     return {
-        "source": "nih_cxr14",  # phantom_cxr, nih_cxr14, actualmed, pairs, folder
+        "source": "nih_cxr14",  # any of source_options()
         "root": "",  # "": $MEDJAX_DATA/<the source's folder>
         **source_options(),
         "limit": 0,  # images used at most, drawn by the seed; 0: all
         "official_split": False,  # the data set's own train_val_list.txt and test_list.txt
-        "split": (0.8, 0.1, 0.1),  # train, validation, test; by patient
+        "split": (0.8, 0.1, 0.1),  # train, validation, test: shares of the patients, or numbers of patients (9, 1, 3)
+        "folds": 0,  # from 3 on, patients are dealt into so many folds: `fold` is tested, the next validated on
+        "fold": 0,
         "split_seed": 0,
         "image_size": 256,  # side of the images scored
         "load_size": 286,  # training images are resized to this before the crop; 0: native resolution
@@ -40,12 +42,41 @@ def cxr_data() -> dict:
 
 def source_options() -> dict:
     """What each kind of source can be told; () and "" leave it to the source."""
+    return {**phantom_options(), **image_options(), **volume_options()}
+
+
+def phantom_options() -> dict:
+    """Simulated images, drawn at run time."""
     return {
         "phantom_cxr": {
             "count": 0,  # how many
             "dose": 1.0,  # exposure relative to normal
             "findings": (),  # taken in turn: No Finding, Mass, Pneumonia, COPD
         },
+        "phantom_mri": {
+            "count": 0,  # heads
+            "size": 0,  # pixels along a slice; 0: what the run is trained on
+            "direction": ("T1", "T2"),
+            "plane": "axial",
+            "range_mm": (),  # lowest and highest position from the middle of the brain; (): all of it
+            "step_mm": 0.0,
+            "context": 0,
+            "fov_mm": 208.0,
+            "percentiles": (0.0, 99.5),
+            "field": 1.5,  # tesla: 1.5 or 3.0
+            "lesions": True,
+            "veiled": 0.25,  # share of the lesions that no T1-weighted image shows
+            "bias": 0.2,  # amplitude of the coil's field
+            "snr": 40.0,  # of white matter
+            "stripped": False,  # everything outside the brain at 0
+        },
+        "phantom_digits": {"count": 0, "pair": "degraded"},
+    }
+
+
+def image_options() -> dict:
+    """Files of images."""
+    return {
         "nih_cxr14": {
             "labels": (),  # only images with one of these
             "label_mode": "any",  # any: beside others; single: alone
@@ -59,6 +90,41 @@ def source_options() -> dict:
             "patient_pattern": "",  # regular expression whose first group is the patient in a file's name
         },
         "folder": {"value_range": (), "patient_pattern": "", "recursive": False},
+        "mnist": {"pair": "degraded"},  # or inverted
+    }
+
+
+def volume_options() -> dict:
+    """Slices of volumes: NIfTI files and DICOM series."""
+    return {
+        "mri_pairs": {
+            "direction": ("T1", "T2"),  # source and target contrast, as file names have them
+            "plane": "axial",  # axial, coronal, sagittal
+            "slices": "mm",  # by position; or index: by number, which shows other anatomy in every subject
+            "range_mm": (),  # lowest and highest position from the middle of the head; (): all
+            "index_range": (),  # first and last slice, for slices=index
+            "step_mm": 0.0,  # between slices; 0: every slice
+            "context": 0,  # neighbouring slices on either side as channels
+            "fov_mm": 0.0,  # side of the canvas; 0: the widest head
+            "percentiles": (0.0, 99.5),  # of the values inside the head that become 0 and 1
+            "mask": "auto",  # the head: support of a skull-stripped volume, else otsu
+            "registration": "refuse",  # pairs that do not fit; or rigid: registered by mutual information
+            "cache": "",  # a folder for registered volumes
+            "min_foreground": 0.02,  # slices whose head covers less of the canvas are left out
+            "subjects": "",  # regular expression of the names kept
+            "exclude": "",  # and of those left out
+            "missing": "error",  # or skip: subjects with one contrast only
+        },
+        "volumes": {
+            "plane": "axial",
+            "window": (-1000.0, 400.0),  # values that become 0 and 1, HU for CT; (): percentiles inside the body
+            "percentiles": (0.0, 99.5),
+            "range_mm": (),
+            "step_mm": 0.0,
+            "fov_mm": 0.0,
+            "patient_pattern": "",
+            "bad": "error",  # or skip: volumes that cannot be used
+        },
     }
 
 
@@ -108,6 +174,7 @@ def train(**changes: object) -> dict:
         "eval_images": 32,  # validation images scored during training at most; 0: all
         "save_every": 1000,
         "sample_every": 1000,
+        "sample_colours": "",  # a colour map for a second copy of the sample sheets' pictures, e.g. viridis
         "best": "psnr:max",  # the checkpoint kept beside the two latest
         "tensorboard": True,
         "progress": True,
@@ -116,6 +183,15 @@ def train(**changes: object) -> dict:
     }
 
 
+def evaluation() -> dict:
+    """What `medjax evaluate` prints beside the model."""
+    return {
+        # filters tuned on validation images: gaussian, median, bilateral, nlm, tv, wavelet, clahe;
+        # maps of intensity fitted to training images: linear, monotone
+        "baselines": ("gaussian", "median", "bilateral", "nlm", "tv", "wavelet", "clahe"),
+    }
+
+
 def run(name: str, variant: str, **sections: object) -> ConfigDict:
     """A whole config; `sections` are method, generator, discriminator, optimizer, data, train, ..."""
-    return ConfigDict({"name": name, "variant": variant, "seed": 0, "init_from": "", **sections})
+    return ConfigDict({"name": name, "variant": variant, "seed": 0, "init_from": "", "evaluation": evaluation(), **sections})

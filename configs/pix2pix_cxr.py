@@ -40,7 +40,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         generator=common.unet(),
         discriminator={"name": "patchgan", "scales": 1, "features": 64, "layers": 3, "norm": "batch"},
         optimizer=common.optimizer(),
-        data=common.cxr_data(),
+        data=common.data(),
         train=common.train(epochs=200, eval_every=4000, save_every=4000, sample_every=4000, log_every=100),
     )
     config.data.limit = 4999

@@ -30,7 +30,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         method={"name": "supervised", "reconstruction": "l1"},
         generator=common.restorer(),
         optimizer=common.optimizer(learning_rate=1e-3, b1=0.9, schedule="cosine", clip=1.0, warmup=100),
-        data=common.cxr_data(),
+        data=common.data(),
         train=common.train(epochs=200, ema=0.999, eval_every=4000, save_every=4000, sample_every=4000),
     )
     if variant == "paper":

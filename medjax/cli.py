@@ -65,19 +65,20 @@ def _evaluate(args: argparse.Namespace, overrides: list[str]) -> int:
 
 
 def _enhance(args: argparse.Namespace, overrides: list[str]) -> int:
-    from medjax.build import evaluation
+    from medjax.build import config, evaluation, volumes
 
-    outcome = evaluation.enhance(
-        args.workdir,
-        args.inputs,
-        args.output,
-        scale=args.scale,
-        tile=args.tile,
-        num_samples=args.samples,
-        which=args.checkpoint,
-        overwrite=args.overwrite,
-    )
-    print(f"{len(outcome.written)} images written to {args.output}")
+    common = {"which": args.checkpoint, "overwrite": args.overwrite, "deidentify": args.deidentify}
+    volumetric = config.read(args.workdir).data.source in volumes.VOLUMETRIC if args.workdir.is_dir() else False
+    if volumetric and (args.scale or args.tile or args.samples):
+        raise ConfigError("--scale, --tile and --samples are for images; this run takes volumes")
+    if not volumetric and args.plane:
+        raise ConfigError("--plane is for volumes; this run takes images")
+    if volumetric:
+        outcome = volumes.enhance(args.workdir, args.inputs, args.output, plane=args.plane, **common)
+    else:
+        options = {"scale": args.scale, "tile": args.tile, "num_samples": args.samples}
+        outcome = evaluation.enhance(args.workdir, args.inputs, args.output, **options, **common)
+    print(f"{len(outcome.written)} {'volumes' if volumetric else 'images'} written to {args.output}")
     for _, reason in outcome.failed:
         print(f"medjax: {reason}", file=sys.stderr)
     return 1 if outcome.failed else 0
@@ -125,6 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--samples", type=int, default=0, help="draws behind a standard-deviation map beside each image")
     sub.add_argument("--checkpoint", choices=("best", "latest"), default="best")
     sub.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    sub.add_argument("--plane", choices=("axial", "coronal", "sagittal"), default="", help="slices of volumes (default: trained)")
+    sub.add_argument("--deidentify", action="store_true", help="DICOM: remove what identifies the patient")
 
     sub = command("inspect", _inspect, "Look at a data folder before any training.")
     sub.add_argument("data", type=Path, metavar="DATA")

@@ -104,7 +104,7 @@ class _Run:
             return 0
         visible = {name: value for name, value in batch.items() if name not in ("target", "mask", "region")}
         source, target = (np.asarray(to_unit(np.asarray(batch[n], np.float32))) for n in ("source", "target"))
-        source, region = _middle(source, target.shape[-1]), batch.get("region")
+        source, region = middle(source, target.shape[-1]), batch.get("region")
         output = np.asarray(self.predict(visible, key)["target"], np.float32)
         bad = [i for i, image in zip(index, output[keep], strict=True) if not np.isfinite(image).all()]
         if bad:
@@ -112,7 +112,8 @@ class _Run:
         output = to_unit(output)
         if source.shape == target.shape:
             self._record("input", source, target, keep, region)
-            self._shuffle(source, target, keep)
+            if region is None:  # of two contrasts the input need not resemble its target
+                self._shuffle(source, target, keep)
         for name, enhance in self.baselines.items():
             self._record(name, _apply(enhance, source, target, keep), target, keep, region)
         self._record("model", output, target, keep, region)
@@ -151,8 +152,8 @@ def _scorer(metrics: tuple[Callable, ...]) -> Callable[..., list[Array]]:
     return jax.jit(lambda *images: [metric(*images) for metric in metrics])
 
 
-def _middle(source: np.ndarray, channels: int) -> np.ndarray:
-    """The middle `channels` of a source with neighbouring slices beside its own; any other source as it is."""
+def middle(source: np.ndarray, channels: int) -> np.ndarray:
+    """`[..., C]` to `[..., channels]`: of a source with neighbouring slices beside its own the middle, else as it is."""
     first = (source.shape[-1] - channels) // 2
     return source[..., first : first + channels] if first > 0 else source
 

@@ -194,6 +194,7 @@ def enhance_files(
     overwrite: bool = False,
     progress: bool = True,
     value_range: tuple[float, float] | None = None,
+    derivation: formats.Derivation | None = None,
     **options: Any,
 ) -> Outcome:
     """Enhance files and folders into `output_dir`: same names, formats, depths and ranges; the folders' structure kept.
@@ -201,6 +202,7 @@ def enhance_files(
     num_samples: from 2 on, `NAME_std.tiff` is written beside each image: the standard deviation of so many draws of
         `sample` (seeded by `key` and the output's name), float32, in the stored units of the image.
     value_range: stored values at black and white where they are not those of the type; see `formats.read`.
+    derivation: what a DICOM output says about how it came about; see `formats.Derivation`.
     overwrite: without it an output that exists is a failure of that file. options: as for `enhance_image`.
     A file that cannot be read, enhanced or written is reported in `failed` and the rest go on. Raises as `plan` does.
     """
@@ -222,7 +224,7 @@ def enhance_files(
                     draws = rng.named(key, str(output.relative_to(output_dir)))
                     _write_map(draws, sample, path, map_path, num_samples=num_samples, **options)
                     outcome.maps.append(map_path)
-                _write_enhanced(predict, path, output, **options)
+                _write_enhanced(predict, path, output, derivation=derivation, **options)
                 outcome.written.append(output)
             except Exception as error:  # whatever is wrong with one file must not cost the user the others
                 cause = str(error) if isinstance(error, MedjaxError) else f"{type(error).__name__}: {error}"
@@ -232,12 +234,14 @@ def enhance_files(
     return outcome
 
 
-def _write_enhanced(predict: Predict, path: Path, output: Path, *, value_range: Any = None, **options: Any) -> None:
+def _write_enhanced(
+    predict: Predict, path: Path, output: Path, *, value_range: Any = None, derivation: Any = None, **options: Any
+) -> None:
     """Read, enhance, write; what was read is let go before writing, which makes copies of its own."""
     image, encoding = formats.read(path, value_range=value_range)
     image = enhance_image(predict, image, **options)
     os.makedirs(output.parent, exist_ok=True)
-    formats.write(output, image, encoding)
+    formats.write(output, image, encoding, derivation=derivation)
 
 
 def _write_map(key: Array, sample: Sample, path: Path, output: Path, *, value_range: Any = None, **options: Any) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from medjax.files import replace
-from medjax.types import Array, DataError
+from medjax.types import Array, ConfigError, DataError
 
 METRICS = "metrics.jsonl"
 RESERVED = ("step", "split", "time")
@@ -138,6 +138,15 @@ class Writer:
 def _to_bytes(picture: np.ndarray) -> np.ndarray:
     """[0, 1] -> 0..255, a fixed range for every picture; what is not finite is shown black."""
     return np.rint(np.clip(np.nan_to_num(picture, nan=0.0), 0, 1) * 255).astype(np.uint8)
+
+
+def coloured(pictures: Array, name: str) -> np.ndarray:
+    """`[N, H, W, 1]` in [0, 1] -> `[N, H, W, 3]` in matplotlib's colour map `name`. ConfigError for an unknown one."""
+    from matplotlib import colormaps
+
+    if name not in colormaps:
+        raise ConfigError(f"there is no colour map {name!r}; viridis, magma and cividis are perceptually uniform")
+    return colormaps[name](np.asarray(pictures)[..., 0])[..., :3].astype(np.float32)
 
 
 def sample_sheet(

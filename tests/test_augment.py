@@ -79,3 +79,26 @@ def test_an_image_smaller_than_the_crop_is_named():
     with pytest.raises(DataError, match=r"chest\.png is 40 x 50, smaller than the crop of 48 x 48"):
         augment.random_crop(coordinates(), generator(0), size=48, name="chest.png")
     assert augment.random_crop(coordinates(40, 40), generator(0), size=40)["target"].shape == (40, 40, 1)
+
+
+def test_channels_are_resized_one_by_one():
+    image = np.random.default_rng(0).random((20, 30, 3), dtype=np.float32)
+    for size in (12, (40, 25)):
+        together = augment.resize(image, size)
+        for c in range(3):
+            np.testing.assert_array_equal(together[..., c : c + 1], augment.resize(image[..., c : c + 1], size))
+
+
+def test_a_region_stays_a_mask_and_follows_the_image():
+    y, x = np.mgrid[:60, :60]
+    disc = ((x - 20) ** 2 + (y - 35) ** 2 < 15**2).astype(np.float32)[..., None]
+    for size in (23, 60, 97):
+        found = augment.resize_all({"target": disc * 0.8, "region": disc}, size)
+        assert set(np.unique(found["region"])) == {0.0, 1.0} and found["region"].dtype == np.float32
+        assert found["region"].mean() == pytest.approx(disc.mean(), rel=0.03)
+        assert ((found["target"] > 0.4) == (found["region"] == 1)).mean() > 0.985
+    np.testing.assert_array_equal(augment.resize_all({"target": disc * 0.3}, 23)["target"], augment.resize(disc * 0.3, 23))
+    checks = (np.indices((8, 8)).sum(0) % 2).astype(np.float32)[..., None]
+    checks[0, 1] = 0
+    halves = augment.resize_all({"region": checks}, 4)["region"]
+    assert halves[0, 0] == 0 and halves.sum() == 15  # half of a pixel's area is enough, a quarter is not

@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from medjax.build.data import ON_DISK
 from medjax.data import pipeline, sources
 from medjax.data.degrade import Degradation
 from medjax.types import DataError, MedjaxError
@@ -83,9 +84,9 @@ def test_images_of_several_sizes_need_one(data):
     assert shapes == [(1, 40, 40, 1), (1, 30, 60, 1)]
 
 
-@pytest.mark.parametrize("kind", ["folder", "pairs", "nih_cxr14", "actualmed"])
+@pytest.mark.parametrize("kind", ["folder", "pairs", "nih_cxr14", "actualmed", "mri_pairs", "volumes", "mnist"])
 def test_absent_and_empty_folders(tmp_path, kind):
-    make = sources.KINDS[kind]
+    make = ON_DISK[kind][0]
     for root in (tmp_path / "absent", tmp_path):
         with pytest.raises(DataError, match=str(tmp_path)):
             make(root)

@@ -39,7 +39,7 @@ def contents(folder):
 @pytest.mark.parametrize(
     "status, told, words",
     [
-        (2, ["no config 'pix2pix'", "did you mean pix2pix_cxr?"], ["--config=pix2pix"]),
+        (2, ["no config 'pix2pix'", "did you mean pix2pix_mri or pix2pix_cxr?"], ["--config=pix2pix"]),
         (2, ["variant 'huge' is none of paper"], ["--config=pix2pix_cxr:huge"]),
         (2, ["'train.step'", "did you mean train.steps"], [TINY, "--config.train.step=3"]),
         (2, ["cannot set", "train.steps=few"], [TINY, "--config.train.steps=few"]),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from medjax.build import config as configs
-from medjax.build import networks, training
+from medjax.build import networks, training, volumes
 from medjax.types import ConfigError
 from medjax.writers import read_metrics
 
@@ -25,6 +25,7 @@ EVERY = [f"{name}:{variant}" for name in configs.names() for variant in module(n
 PARAMETERS = {  # generator, discriminator
     "pix2pix_cxr:paper": (54_407_809, 2_764_609),
     "pix2pix_cxr:unet_small": (54_407_809, 2_764_609),
+    "pix2pix_mri:paper": (54_407_809, 2_764_609),
 }
 
 
@@ -39,8 +40,12 @@ def test_builds(name):
     """Shapes alone: states, a step and a prediction of every variant, at its own size and at that of its scores."""
     config = configs.get(name)
     objective = networks.objective(config, training.num_steps(config, 100))
-    image = np.zeros((config.data.batch_size, config.data.crop_size, config.data.crop_size, 1), np.float32)
-    batch = {"source": image, "target": image, "index": np.zeros(config.data.batch_size, np.int32)}
+    channels = 2 * config.data[config.data.source].get("context", 0) + 1
+    shape = (config.data.batch_size, config.data.crop_size, config.data.crop_size)
+    target = np.zeros((*shape, 1), np.float32)
+    batch = {"source": np.zeros((*shape, channels), np.float32), "target": target, "index": np.zeros(shape[0], np.int32)}
+    if config.data.source in volumes.VOLUMETRIC:
+        batch["region"] = target
     training.check_sizes(config, objective, batch)
     state = jax.eval_shape(objective.init, jax.random.key(0), batch)
     sizes = {n: sum(x.size for x in jax.tree.leaves(net.params)) for n, net in state.nets.items()}

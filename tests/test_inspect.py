@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from heads import save as save_volume
 from PIL import Image
 
 from medjax.data.inspect import find_source, format_report, inspect
@@ -92,3 +93,30 @@ def test_real_data_are_clean(real_data):
     report = inspect(real_data / "cxr_nih", limit=40)
     assert (report["images"], report["bad"], report["duplicates"], report["nearly_empty"]) == (40, [], [], [])
     assert report["patients"] == 240 and 0.4 < report["level"][0] < 0.7
+
+
+def test_volumes_are_described(tmp_path):
+    for name, options in (("a", {}), ("b", {"codes": "LPS"}), ("c", {"spacing": 3.0})):
+        for contrast in ("T1", "T2"):
+            save_volume(tmp_path / f"{name}-{contrast}.nii.gz", contrast, **options)
+    (tmp_path / "d-T1.nii.gz").write_bytes((tmp_path / "a-T1.nii.gz").read_bytes()[:2000])
+    report = json.loads(json.dumps(inspect(tmp_path, output=tmp_path / "out" / "sheet.png")))
+    assert (report["kind"], report["volumes"], len(report["bad"])) == ("volumes", 6, 1)
+    assert report["shapes"] == {"48 x 48 x 48": 4, "32 x 32 x 32": 2} and report["orientations"] == {"RAS": 4, "LPS": 2}
+    assert report["spacings"] == {"2 x 2 x 2": 4, "3 x 3 x 3": 2} and report["contrasts"] == {"T1": 4, "T2": 3}
+    assert report["range"][0] == 0 and report["range"][1] > 1000 > 900 >= report["highest"][0] and report["stripped"] == 6
+    text = format_report(report)
+    assert "d-T1.nii.gz" in text and "6 volumes in 7 of 7 places" in text and len(text.splitlines()) < 20
+    assert Image.open(tmp_path / "out" / "sheet.png").size == (8 * 128, 3 * 128)  # six volumes in three planes
+    assert inspect(tmp_path, limit=2)["read"] == 2
+
+
+def test_a_real_series_is_described_without_its_patient(real_data):
+    import pydicom
+
+    report = inspect(real_data / "ct" / "series_Lung_Dx-A0001_s2")
+    assert report["shapes"] == {"512 x 512 x 32": 1} and report["range"] == [-1024, 2576]
+    header = pydicom.dcmread(next((real_data / "ct" / "series_Lung_Dx-A0001_s2").glob("*.dcm")), stop_before_pixels=True)
+    text = format_report(report)
+    for tag in ("StudyInstanceUID", "SeriesInstanceUID", "StudyDate", "AccessionNumber", "PatientAge"):
+        assert not header.get(tag) or str(header.get(tag)) not in text

@@ -202,3 +202,28 @@ def test_another_file_in_the_folder_changes_no_other_image(tmp_path):
     before = degraded(next(n for n in sources.folder(tmp_path).names if n.startswith("c")))
     Image.fromarray(rng.integers(0, 256, (40, 40), np.uint8)).save(tmp_path / "a.png")
     np.testing.assert_array_equal(degraded(next(n for n in sources.folder(tmp_path).names if n.startswith("c"))), before)
+
+
+def test_region_and_channels_share_the_geometry(source):
+    """Whatever crop and flip: the region is where the target is bright, and channels keep their order."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    disc = ((x - 13) ** 2 + (y - 25) ** 2 < 81).astype(np.float32)[..., None]
+
+    def load(i):
+        return {"source": np.concatenate([disc * 0.25, disc * 0.5, disc], -1), "target": disc * 1.0, "region": disc * 1.0}
+
+    deep = Source("deep", source.records, load, paired=True)
+    for image_size, cache_bytes in ((None, 1 << 20), (52, 1 << 20), (52, 0)):
+        options = {"batch_size": 3, "image_size": image_size, "crop_size": 32, "cache_bytes": cache_bytes}
+        for batch in take(pipeline.train_batches(deep, range(COUNT), **options), 0, 3):
+            assert batch["source"].shape == (3, 32, 32, 3) and batch["region"].shape == (3, 32, 32, 1)
+            assert set(np.unique(batch["region"])) == {0.0, 1.0} and batch["region"].dtype == np.float32
+            assert ((batch["target"] > 0) == (batch["region"] == 1)).mean() > 0.97
+            np.testing.assert_allclose(batch["source"][..., 2:], batch["target"], atol=1e-6)
+            np.testing.assert_allclose(to_unit(batch["source"][..., :1]) * 2, to_unit(batch["source"][..., 1:2]), atol=1e-6)
+    batch = next(iter(pipeline.eval_batches(deep, [0, 1], batch_size=2, image_size=24)))
+    assert set(batch) == {"source", "target", "region", "index", "mask"}
+    assert batch["region"].mean() == pytest.approx(disc.mean(), abs=0.01)
+    good = Source("good", source.records, lambda i: {"target": disc * 1.0, "region": disc * 1.0})
+    noisy = next(pipeline.train_batches(good, range(COUNT), **SMALL)(0))
+    assert set(noisy) == {"source", "target", "region", "index"}

@@ -96,3 +96,39 @@ def test_lists_on_disk(tmp_path):
     for name, cause in (("empty.txt", "empty"), ("absent.txt", "cannot be read")):
         with pytest.raises(DataError, match=cause):
             splits.read_names(tmp_path / name)
+
+
+def test_counts_are_exact():
+    data = records([i // 4 for i in range(13 * 4)])
+    found = splits.by_patient(data, counts=(9, 1, 3), seed=2)
+    assert [len({data[i].patient for i in found[name]}) for name in splits.NAMES] == [9, 1, 3]
+    splits.check_disjoint(data, found)
+    with pytest.raises(DataError, match=r"add to the 13 patients, not 9 \+ 1 \+ 4"):
+        splits.by_patient(data, counts=(9, 1, 4))
+    with pytest.raises(DataError, match="three numbers"):
+        splits.by_patient(data, counts=(14, -1, 0))
+
+
+@settings(max_examples=40, deadline=None)
+@given(patients=st.integers(4, 30), folds=st.integers(3, 6), seed=st.integers(0, 99))
+def test_over_all_folds_everybody_is_tested_once(patients, folds, seed):
+    data = records([i // 2 for i in range(2 * patients)])
+    folds = min(folds, patients)
+    found = [splits.by_fold(data, k, folds=folds, seed=seed) for k in range(folds)]
+    assert sorted(np.concatenate([f["test"] for f in found]).tolist()) == list(range(2 * patients))
+    for fold in found:
+        splits.check_disjoint(data, fold)
+        assert sorted(np.concatenate(list(fold.values())).tolist()) == list(range(2 * patients))
+        assert all(len(fold[name]) for name in splits.NAMES)
+    sizes = [len(f["test"]) for f in found]
+    assert max(sizes) - min(sizes) <= 2
+
+
+def test_folds_that_cannot_be():
+    data = records(range(13))
+    one = splits.by_fold(data, 1, folds=4, validation=1)
+    assert [len(one[name]) for name in splits.NAMES] == [9, 1, 3]
+    for fold, folds in ((0, 14), (0, 2), (4, 4), (-1, 4)):
+        with pytest.raises(DataError, match="fold"):
+            splits.by_fold(data, fold, folds=folds)
+    assert len(splits.by_fold(data, 0, folds=2, validation=2)["train"]) == 4

@@ -26,7 +26,7 @@ LAYERS = (
     ("models",),
     ("state", "objective"),
     ("objectives",),
-    ("loop", "checkpoint", "writers", "evaluate", "results", "inference", "tiling", "report", "figures"),
+    ("loop", "checkpoint", "writers", "evaluate", "results", "inference", "slicewise", "tiling", "report", "figures"),
     ("weights",),
     ("build",),
     ("cli", "__main__"),
@@ -43,6 +43,7 @@ COMPOSED = (
     "evaluate",
     "results",
     "inference",
+    "slicewise",
 )  # what a notebook composes
 FOLLOW_OBJECTIVE = {"fit", "score"}  # (objective, state, batch or batches, key): the order of Objective's own functions
 

@@ -21,7 +21,7 @@ from medjax.types import CheckpointError, ConfigError
 # Fields that change where or how fast a run goes, but not what it computes.
 FREE_FIELDS = (
     "data.root", "data.threads", "data.verify", "train.progress", "train.tensorboard", "train.compilation_cache",
-    "init_from",
+    "init_from", "evaluation.baselines",
 )  # fmt: skip
 _PACKAGES = ("medjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scikit-image", "pillow")
 
@@ -173,11 +173,24 @@ def read(workdir: str | Path) -> ConfigDict:
         raise CheckpointError(f"{path} cannot be read as a run's config ({error})") from error
 
 
+def resolved(workdir: str | Path) -> dict[str, Any]:
+    """What training worked out from the config of a run: steps, data_root, parameters, and fov_mm of its slices."""
+    read(workdir)
+    return json.loads((Path(workdir) / "config.json").read_text()).get("resolved", {})
+
+
 def _with_defaults(stored: dict[str, Any]) -> dict[str, Any]:
     """Fields that came into being after the run was made, at their defaults."""
     common = _load_module(config_folder() / "common.py")
-    sections = {"data": common.cxr_data(), "train": common.train(), "optimizer": common.optimizer()}
-    return {**stored, **{name: {**defaults, **stored.get(name, {})} for name, defaults in sections.items()}}
+    sections = {"data": common.data(), "train": common.train(), "optimizer": common.optimizer()}
+    sections["evaluation"] = common.evaluation()
+    return _merged(sections, stored)
+
+
+def _merged(defaults: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
+    """`stored` over `defaults`, section by section."""
+    both = {name: _merged(v, stored[name]) for name, v in defaults.items() if isinstance(v, dict) and name in stored}
+    return {**defaults, **stored, **both}
 
 
 def _with_tuples(value: Any) -> Any:

@@ -12,8 +12,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from medjax.build.networks import lookup
-from medjax.data import pipeline, sources, splits, tables
+from medjax.data import idx, mri, pipeline, sources, splits, tables, volumes
 from medjax.data.degrade import OPERATIONS, Degradation
+from medjax.data.phantom.mri_source import phantom_mri
 from medjax.data.records import Source, subset
 from medjax.files import replace
 from medjax.rng import generator
@@ -25,6 +26,15 @@ ON_DISK: dict[str, tuple[Callable[..., Source], str]] = {
     "actualmed": (tables.actualmed, "cxr_actualmed"),
     "pairs": (sources.pairs, "pairs"),
     "folder": (sources.folder, "folder"),
+    "mri_pairs": (mri.mri_pairs, "mri_t1_t2"),
+    "volumes": (volumes.volumes, "ct"),
+    "mnist": (idx.digits, "mnist"),
+}
+# kind -> constructor of (size, seed, **options); it needs `count`
+SIMULATED: dict[str, Callable[..., Source]] = {
+    "phantom_cxr": sources.phantom_cxr,
+    "phantom_mri": phantom_mri,
+    "phantom_digits": lambda *, size, **options: idx.digits(**options),
 }
 
 
@@ -57,8 +67,8 @@ def _folder(path: Path, origin: str) -> Path:
 def open_source(config: ConfigDict) -> tuple[Source, str]:
     """The source of `config.data` and the folder it reads ("" for phantoms)."""
     c = config.data
-    lookup({**ON_DISK, "phantom_cxr": ()}, c.source, "data source")
-    options = {name: value for name, value in c[c.source].items() if value not in ((), "")}
+    lookup({**ON_DISK, **SIMULATED}, c.source, "data source")
+    options = {name: value for name, value in c[c.source].items() if value not in ((), "") and (name, value) != ("size", 0)}
     source, root = _constructed(config, options)
     if c.limit and c.limit < len(source):
         chosen = generator(c.split_seed, "limit").permutation(len(source))[: c.limit]
@@ -68,11 +78,14 @@ def open_source(config: ConfigDict) -> tuple[Source, str]:
 
 def _constructed(config: ConfigDict, options: dict) -> tuple[Source, str]:
     c = config.data
-    if c.source == "phantom_cxr":
-        if c.phantom_cxr.count < 1:
-            raise ConfigError("phantom_cxr needs config.data.phantom_cxr.count, the number of phantoms to draw")
+    if c.source in SIMULATED:
+        if options["count"] < 1:
+            raise ConfigError(f"{c.source} needs config.data.{c.source}.count, the number of phantoms to draw")
         # Drawn at the size trained on: coarser than load_size only adds interpolation.
-        return sources.phantom_cxr(size=max(c.image_size, c.load_size), seed=c.split_seed, **options), ""
+        options = {"size": max(c.image_size, c.load_size), **options}
+        return SIMULATED[c.source](seed=c.split_seed, **options), ""
+    if c.source == "volumes" and "window" not in options:
+        options["window"] = volumes.PERCENTILES
     root = root_of(config)
     return ON_DISK[c.source][0](root, **options), str(root)
 
@@ -89,10 +102,13 @@ def degradation_of(config: ConfigDict, source: Source) -> Degradation | None:
 
 
 def split(config: ConfigDict, source: Source, root: str) -> dict[str, np.ndarray]:
-    """Patient-disjoint splits: the data set's official lists where the config asks for them, else seeded."""
+    """Patient-disjoint splits: the data set's official lists where the config asks for them, folds, or seeded shares."""
     c = config.data
+    if c.folds:
+        return splits.by_fold(source.records, c.fold, folds=c.folds, seed=c.split_seed)
     if not c.official_split:
-        return splits.by_patient(source.records, seed=c.split_seed, fractions=tuple(c.split))
+        shares = "counts" if sum(c.split) > 1.5 else "fractions"
+        return splits.by_patient(source.records, seed=c.split_seed, **{shares: tuple(c.split)})
     lists = [Path(root) / name for name in ("train_val_list.txt", "test_list.txt")]
     train_val, test = (splits.read_names(path) for path in lists)
     return splits.official(source.records, train_val, test, seed=c.split_seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from medjax import baselines, evaluate, inference
+from medjax import baselines, evaluate, formats, inference
 from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build import networks
@@ -25,6 +25,7 @@ from medjax.state import TrainState
 from medjax.types import Array, CheckpointError, ConfigError, Key, to_unit
 
 TUNING_IMAGES = 12
+FITTING_IMAGES = 200
 SPLITS = ("train", "validation", "test")
 COLUMNS = ("patient", "sex", "age", "view", "labels")
 GROUPS = COLUMNS[1:]
@@ -38,6 +39,7 @@ class Model:
     objective: Objective
     state: TrainState
     step: int
+    resolved: dict[str, Any] = field(default_factory=dict)
 
     def predict(self) -> Callable[[dict, Key], dict[str, Array]]:
         """The jitted point estimate, `(batch, key) -> {"target"}`."""
@@ -62,11 +64,11 @@ def load(workdir: str | Path, *, which: str = "best") -> Model:
     plain = config.copy_and_resolve_references()
     plain.train.ema = 0.0  # the weights read are the average already
     objective = networks.objective(plain, num_steps=1)
-    side = config.data.crop_size
-    image = jnp.zeros((1, side, side, 1), jnp.float32)
-    batch = {"source": image, "target": image, "index": jnp.zeros(1, jnp.int32)}
+    shape = (1, config.data.crop_size, config.data.crop_size, 1)
+    channels = 2 * config.data[config.data.source].get("context", 0) + 1  # neighbouring slices beside a slice
+    batch = {"source": jnp.zeros((*shape[:3], channels)), "target": jnp.zeros(shape), "index": jnp.zeros(1, jnp.int32)}
     blank = jax.eval_shape(objective.init, jax.random.key(0), batch)
-    return Model(config, objective, load_into(blank, weights, origin=str(workdir)), step)
+    return Model(config, objective, load_into(blank, weights, origin=str(workdir)), step, configs.resolved(workdir))
 
 
 def check_samples(config: ConfigDict, num_samples: int) -> None:
@@ -79,10 +81,31 @@ def check_samples(config: ConfigDict, num_samples: int) -> None:
 
 
 def tuned_baselines(config: ConfigDict, data: build_data.Data, *, progress: bool) -> dict[str, dict[str, Any]]:
-    """Parameters of the classical enhancers, tuned for PSNR on a dozen validation images."""
-    batches = build_data.eval_batches(config, data, "validation", limit=TUNING_IMAGES, batch_size=1)
+    """Parameters of `config.evaluation.baselines`: filters are tuned for PSNR on a dozen validation images, maps of
+    intensity fitted to `FITTING_IMAGES` training images.
+    """
+    names = list(config.evaluation.baselines)
+    unknown = [name for name in names if name not in (*baselines.ENHANCERS, *baselines.MAPS)]
+    if unknown:
+        known = ", ".join((*baselines.ENHANCERS, *baselines.MAPS))
+        raise ConfigError(f"config.evaluation.baselines: {unknown[0]!r} is none of {known}")
+    maps = [name for name in names if name in baselines.MAPS]
+    filters = [name for name in names if name in baselines.ENHANCERS]
+    fitted = baselines.intensity.fit(*_pairs(config, data, "train", FITTING_IMAGES)) if maps else {}
+    tuned = {}
+    if filters:
+        tuned = baselines.tuned(*_pairs(config, data, "validation", TUNING_IMAGES), names=filters, progress=progress)
+    return {name: {**fitted, **tuned}[name] for name in names}
+
+
+def _pairs(config: ConfigDict, data: build_data.Data, split: str, count: int) -> tuple[list, list]:
+    """Sources and targets in [0, 1] of `count` images spread over a split."""
+    indices = data.splits[split]
+    if len(indices) > count and split == "train":
+        data = replace(data, splits={**data.splits, split: indices[:: -(-len(indices) // count)]})
+    batches = build_data.eval_batches(config, data, split, limit=count, batch_size=1)
     pairs = [(to_unit(b["source"][0]), to_unit(b["target"][0])) for b in batches]
-    return baselines.tuned([s for s, _ in pairs], [t for _, t in pairs], progress=progress)
+    return [evaluate.middle(s, t.shape[-1]) for s, t in pairs], [t for _, t in pairs]
 
 
 def score_run(
@@ -185,9 +208,10 @@ def enhance(
     num_samples: int = 0,
     which: str = "best",
     overwrite: bool = False,
+    deidentify: bool = False,
     progress: bool = True,
 ) -> inference.Outcome:
-    """Enhance files and folders by a trained run; see `inference.enhance_files`.
+    """Enhance files and folders of images by a trained run; see `inference.enhance_files`.
 
     scale: "trained", "native", or "" for native where the run was trained on native crops, else trained.
     """
@@ -211,6 +235,7 @@ def enhance(
         num_samples=num_samples,
         key=named(key, "samples"),
         overwrite=overwrite,
+        derivation=formats.Derivation(deidentify=deidentify),
         progress=progress,
         scale=scale,
         size=(c.image_size, c.image_size),

@@ -18,13 +18,14 @@ from medjax.build import data as build_data
 from medjax.build import networks
 from medjax.checkpoint import Checkpoints, parse_best
 from medjax.data.records import verify
+from medjax.evaluate import middle
 from medjax.loop import Log, Stopper, check_state, fit
-from medjax.metrics import psnr, ssim
+from medjax.metrics import psnr, psnr_inside, ssim, ssim_inside
 from medjax.objective import Metrics, Objective
 from medjax.rng import named
 from medjax.state import TrainState, warm_start
 from medjax.types import ConfigError, Stopped, to_unit
-from medjax.writers import Writer
+from medjax.writers import Writer, coloured
 
 SMALLEST = 32  # pixels; the checkerboard measures compare that many frequencies
 
@@ -74,7 +75,8 @@ def train(config: ConfigDict, workdir: str | Path, *, say: Callable[[str], None]
         if not (workdir / "config.json").exists():
             build_data.write_splits(data, workdir)
             (workdir / "parameters.txt").write_text(_overview(state))
-            configs.write(config, workdir, steps=steps, data_root=data.root, parameters=_count(state))
+            facts = {name: data.source.records[0].extra[name] for name in ("fov_mm",) if name in data.source.records[0].extra}
+            configs.write(config, workdir, steps=steps, data_root=data.root, parameters=_count(state), **facts)
         with Writer(workdir, resume_step=int(state.step), tensorboard=config.train.tensorboard) as writer:
             state = _run(config, objective, state, batches, steps, data, writer, checkpoints, workdir, say)
     return state
@@ -151,7 +153,7 @@ class Validate:
     """Scores validation images, and draws a sheet of the first few: the hooks between logging and saving."""
 
     def __init__(self, objective: Objective, config: ConfigDict, data: build_data.Data, writer: Writer) -> None:
-        self.writer, self.scores = writer, {}
+        self.writer, self.scores, self.colours = writer, {}, config.train.sample_colours
         size = config.data.image_size
         self.batches = build_data.eval_batches(
             config, data, "validation", limit=config.train.eval_images, batch_size=max(1, min(4, 1024 // size))
@@ -176,15 +178,24 @@ class Validate:
         batch = next(iter(self.batches))
         output = self._predict(state, {"source": batch["source"], "index": batch["index"]}, self.key)["target"]
         keep = np.asarray(batch["mask"])
-        pictures = {"input": batch["source"], "output": output, "target": batch["target"]}
-        self.writer.images(step, "validation", {k: np.asarray(to_unit(v))[keep] for k, v in pictures.items()})
+        pictures = {"input": middle(batch["source"], batch["target"].shape[-1]), "output": output, "target": batch["target"]}
+        pictures = {name: np.asarray(to_unit(picture))[keep] for name, picture in pictures.items()}
+        if self.colours:  # grey levels that a perceptually uniform map keeps apart
+            pictures |= {f"{n}, {self.colours}": coloured(p, self.colours) for n, p in pictures.items()}
+        self.writer.images(step, "validation", pictures)
 
 
 def score(objective: Objective, state: TrainState, batch: dict, key: jax.Array) -> Metrics:
-    """The objective's own per-image values, and PSNR and SSIM of the prediction, each `[B]`."""
+    """The objective's own per-image values, and PSNR and SSIM of the prediction (inside the region too, where there is
+    one), each `[B]`.
+    """
     output = to_unit(objective.predict(state, batch, key)["target"])
     target = to_unit(batch["target"])
-    return {**objective.evaluate(state, batch, key), "psnr": psnr(output, target), "ssim": ssim(output, target)}
+    values = {**objective.evaluate(state, batch, key), "psnr": psnr(output, target), "ssim": ssim(output, target)}
+    if "region" in batch:
+        inside = (output, target, batch["region"])
+        values |= {"psnr_inside": psnr_inside(*inside), "ssim_inside": ssim_inside(*inside)}
+    return values
 
 
 class Save:

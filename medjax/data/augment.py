@@ -1,7 +1,7 @@
 """Geometry: resizing, crops and flips, the same on every image of a dict.
 
-Images are float32 `[H, W, 1]` in [0, 1]. Resizing goes through Pillow's 32-bit float mode, so 16-bit depth survives,
-and widens its kernel when it shrinks an image (no aliasing).
+Images are float32 `[H, W, C]` in [0, 1]. Resizing goes through Pillow's 32-bit float mode, so 16-bit depth survives,
+and widens its kernel when it shrinks an image (no aliasing). `region`, a mask of 0 and 1, stays one.
 """
 
 from __future__ import annotations
@@ -18,27 +18,37 @@ RESAMPLERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+REGION = "region"
 
 
 def resize(image: np.ndarray, size: int | tuple[int, int], *, resampler: str = "lanczos") -> np.ndarray:
-    """Resizes `image` [H, W, 1] in [0, 1] to `size` (a side, or (height, width)), clipped to [0, 1].
+    """Resizes `image` [H, W, C] in [0, 1] to `size` (a side, or (height, width)), clipped to [0, 1].
 
     Args:
-      image: float32 [H, W, 1].
+      image: float32 [H, W, C]; channels do not mix.
       size: a number gives a square, whatever the aspect was.
       resampler: one of `RESAMPLERS`.
 
     Returns:
-      float32 [height, width, 1]; the image itself where the size is already right.
+      float32 [height, width, C]; the image itself where the size is already right.
     """
     if resampler not in RESAMPLERS:
         raise ConfigError(f"resampler {resampler!r} is not known; choose one of {', '.join(RESAMPLERS)}")
     height, width = (size, size) if isinstance(size, (int, np.integer)) else size
     if image.shape[:2] == (height, width):
         return image
-    plane = Image.fromarray(np.ascontiguousarray(image[..., 0], np.float32))
-    resized = np.asarray(plane.resize((int(width), int(height)), RESAMPLERS[resampler]))
-    return np.clip(resized, 0, 1)[..., None]
+    planes = [Image.fromarray(np.ascontiguousarray(image[..., c], np.float32)) for c in range(image.shape[-1])]
+    resized = [np.asarray(plane.resize((int(width), int(height)), RESAMPLERS[resampler])) for plane in planes]
+    return np.clip(resized[0][..., None] if len(resized) == 1 else np.stack(resized, axis=-1), 0, 1)
+
+
+def resize_all(images: dict[str, np.ndarray], size: int | tuple[int, int]) -> dict[str, np.ndarray]:
+    """Every image of an example at one size; a pixel is in `region` if at least half of what it covers was."""
+    return {name: _resize_mask(x, size) if name == REGION else resize(x, size) for name, x in images.items()}
+
+
+def _resize_mask(mask: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    return (resize(mask, size, resampler="box") >= 0.5).astype(np.float32)
 
 
 def crop(images: dict[str, np.ndarray], top: int, left: int, size: int) -> dict[str, np.ndarray]:
@@ -52,7 +62,7 @@ def random_crop(
     """The same random square of side `size` from every image.
 
     Args:
-      images: arrays [H, W, 1] of one shape.
+      images: arrays [H, W, C] of one height and width.
       rng: draws the corner.
       size: side of the square.
       align: the corner's coordinates are multiples of this (8 keeps JPEG's blocks where they were).

@@ -1,4 +1,4 @@
-"""What is in a folder of images, before training: sizes, depths, ranges, duplicates, leaks, a contact sheet.
+"""What is in a folder of images or volumes, before training: sizes, depths, ranges, duplicates, leaks, a contact sheet.
 
 Nothing here stops at the first bad file: each is listed with its reason.
 """
@@ -18,6 +18,7 @@ from PIL import Image
 
 from medjax import formats
 from medjax.data.augment import resize
+from medjax.data.inspect_volumes import format_volumes, holds_volumes, inspect_volumes
 from medjax.data.records import Source, label_counts, some
 from medjax.data.sources import actualmed, folder, nih_cxr14, pairs
 from medjax.data.splits import read_names, shared_patients
@@ -34,13 +35,22 @@ def find_source(root: str | os.PathLike, *, value_range: formats.ValueRange = No
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"the data folder {root} is absent")
-    if list(root.glob("Data_Entry_2017*.csv")) or _mentions(root / "labels.csv", "Image Index"):
+    if _is_nih(root):
         return nih_cxr14(root, missing="skip", views=None)
     if _mentions(root / "metadata.csv", "imagename"):
         return actualmed(root, missing="skip", views=None)
     if (root / "source").is_dir() or (root / "target").is_dir():
         return pairs(root, value_range=value_range, check=False)
     return folder(root, value_range=value_range, recursive=True, check=False)
+
+
+def _is_nih(root: Path) -> bool:
+    return bool(list(root.glob("Data_Entry_2017*.csv"))) or _mentions(root / "labels.csv", "Image Index")
+
+
+def _is_images(root: Path) -> bool:
+    """Whether a table says that the folder holds images; spares a look into each of a hundred thousand files."""
+    return _is_nih(root) or _mentions(root / "metadata.csv", "imagename")
 
 
 def _mentions(table: Path, column: str) -> bool:
@@ -66,15 +76,19 @@ def inspect(
       output: PNG file for the contact sheet; None draws none.
       splits: {split: names}, as in `splits.json`; by default the official lists, where the folder has them.
       value_range: see `formats.read`.
-      limit: read only this many records, evenly spread.
+      limit: read only this many records (of volumes: places), evenly spread.
 
     Returns:
       A dict that `json` can write: kind, records, patients, images, sizes, depths, range, level, bad, duplicates,
-      nearly_empty, labels, views, shared_patients, duplicates_across_splits, notes.
+      nearly_empty, labels, views, shared_patients, duplicates_across_splits, notes. For a folder of NIfTI files or DICOM
+      series what `inspect_volumes` returns.
 
     Raises:
       DataError: the folder or its table cannot be used at all.
     """
+    if not _is_images(Path(root)) and holds_volumes(root):
+        report, middles = inspect_volumes(root, limit=limit)
+        return _with_sheet(report, [_tile(image) for image in middles], output)
     source = find_source(root, value_range=value_range)
     chosen = np.arange(len(source))
     if limit is not None and limit < len(chosen):
@@ -87,6 +101,10 @@ def inspect(
         "notes": list(source.notes),
     }  # fmt: skip
     report |= _leaks(source, splits if splits is not None else _official(Path(root)), report.pop("groups"))
+    return _with_sheet(report, tiles, output)
+
+
+def _with_sheet(report: dict[str, Any], tiles: Sequence[np.ndarray], output: str | os.PathLike | None) -> dict[str, Any]:
     if output is not None and tiles:
         contact_sheet(tiles, output)
         report["contact_sheet"] = str(output)
@@ -177,6 +195,8 @@ def _leaks(source: Source, splits: Mapping[str, Sequence[str]], groups: list[lis
 
 def format_report(report: Mapping[str, Any]) -> str:
     """The report as text that fits a screen."""
+    if report["kind"] == "volumes":
+        return format_volumes(report)
     lines = [f"{report['root']}: {report['kind']}, {report['records']} records, {report['patients']} patients"]
     lines.append(f"  read          {report['images']} images of {report['read']} records, {len(report['bad'])} bad")
     for name in ("sizes", "depths", "labels", "views", "splits"):

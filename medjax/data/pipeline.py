@@ -1,8 +1,9 @@
 """From a source to batches: read, resize, crop, flip, degrade, stack; with reading threads and a position.
 
 A training batch is a pure function of (source, options, seed, position), whatever the number of threads, so
-`batches(start)` continues a run to the bit. Batches are dicts of float32 `[B, H, W, 1]` in [-1, 1] under `source` and
-`target`, `index` int32 `[B]` (the record's number) and, if asked, `label`.
+`batches(start)` continues a run to the bit. Batches are dicts of float32 `[B, H, W, C]` in [-1, 1] under `source` and
+`target`, `index` int32 `[B]` (the record's number) and, if asked, `label`; where the source knows it, `region`, float32
+`[B, H, W, 1]` of 0 and 1, goes through the same geometry.
 """
 
 from __future__ import annotations
@@ -156,14 +157,15 @@ def _degraded(
     """Adds `source`, on the whole image at `degradation.size` or after the crop; resizes whole images."""
     if degradation is not None and whole == (degradation.size is not None):
         damaged = degradation(np.ascontiguousarray(images["target"]), generator(seed, "degrade", epoch, name))
-        images = {"source": damaged, "target": images["target"]}
+        images = {"source": damaged, **images}
     if whole and image_size is not None:
-        images = {role: augment.resize(image, image_size) for role, image in images.items()}
+        images = augment.resize_all(images, image_size)
     return images
 
 
 def _finished(images: Images, source: Source, index: int, labels: str) -> dict[str, np.ndarray]:
-    example = {name: np.ascontiguousarray(to_signed(image), np.float32) for name, image in images.items()}
+    signed = {name: image if name == augment.REGION else to_signed(image) for name, image in images.items()}
+    example = {name: np.ascontiguousarray(image, np.float32) for name, image in signed.items()}
     example["index"] = np.int32(index)
     if labels != "none":
         hot = multi_hot(source.records[index], source.label_names)

@@ -1,19 +1,21 @@
 """What a dataset is: frozen records, and a function that loads the images of one of them.
 
 `Source.load(i)` returns `{"target": image}` (a good image) or `{"source": ..., "target": ...}` (a pair),
-each float32 `[H, W, 1]` in [0, 1], as stored. `i` is the record's number, which batches carry as `index`.
+each float32 `[H, W, 1]` in [0, 1], as stored; a source may have more channels (neighbouring slices). Medical volumes add
+`region`, float32 `[H, W, 1]` of 0 and 1: inside the head. `i` is the record's number, which batches carry as `index`.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from medjax.data.augment import resize
-from medjax.types import DataError
+from medjax.data.augment import resize_all
+from medjax.types import ConfigError, DataError
 
 Images = dict[str, np.ndarray]
 
@@ -61,15 +63,33 @@ class Source:
         ]
 
 
+def patient_of(name: str, pattern: str | None) -> str:
+    """The patient in a name: the first group of the regular expression `pattern`; the name itself where that is None.
+
+    Raises:
+      ConfigError: no regular expression. DataError: it is not found in the name, or has no group.
+    """
+    if pattern is None:
+        return name
+    try:
+        found = re.search(pattern, name)
+    except re.error as error:
+        raise ConfigError(f"patient_pattern {pattern!r} is no regular expression ({error})") from error
+    if not found or not found.groups():
+        raise DataError(f"{name} does not match patient_pattern {pattern!r}, or the pattern has no group")
+    return found.group(1)
+
+
+def patient_note(pattern: str | None, *, what: str = "image") -> tuple[str, ...]:
+    """What the user should know where every name is taken for a patient."""
+    if pattern is not None:
+        return ()
+    return (f"every {what} counts as a patient of its own; state patient_pattern if a patient has several",)
+
+
 def label_counts(records: Iterable[Record]) -> dict[str, int]:
     """How many records carry each label, most frequent first; a record with two labels counts under both."""
     return dict(Counter(label for record in records for label in record.labels).most_common())
-
-
-def label_matrix(source: Source, indices: Sequence[int] | None = None) -> np.ndarray:
-    """Multi-hot float32 [n, len(source.label_names)]."""
-    chosen = range(len(source)) if indices is None else indices
-    return np.stack([multi_hot(source.records[int(i)], source.label_names) for i in chosen])
 
 
 def multi_hot(record: Record, label_names: Sequence[str]) -> np.ndarray:
@@ -94,7 +114,7 @@ def cached(source: Source, size: int | None, *, max_bytes: int = 1 << 30) -> Sou
             return dict(kept[i])
         images = source.load(i)
         if size is not None:
-            images = {name: resize(image, size) for name, image in images.items()}
+            images = resize_all(images, size)
         cost = sum(image.nbytes for image in images.values())
         if used[0] + cost <= max_bytes:
             used[0] += cost

@@ -6,19 +6,18 @@ Every constructor returns a `Source` (see `medjax.data.records`) or raises a Dat
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from medjax import formats
-from medjax.data.records import Images, Record, Source, cached, label_counts, label_matrix, some, subset, verify
+from medjax.data.records import Images, Record, Source, cached, label_counts, patient_note, patient_of, some, subset, verify
 from medjax.data.tables import NIH_LABELS, actualmed, nih_cxr14
 from medjax.types import ConfigError, DataError
 
 __all__ = [
-    "KINDS", "NIH_LABELS", "Record", "Source", "actualmed", "cached", "folder", "label_counts", "label_matrix",
+    "NIH_LABELS", "Record", "Source", "actualmed", "cached", "folder", "label_counts",
     "nih_cxr14", "pairs", "phantom_cxr", "subset", "verify",
 ]  # fmt: skip
 
@@ -94,7 +93,7 @@ def pairs(
     if check:
         for stem in stems:
             _same_size(left[stem], right[stem], formats.image_size(left[stem]), formats.image_size(right[stem]))
-    records = tuple(Record(s, _patient(s, patient_pattern), (str(left[s]), str(right[s]))) for s in stems)
+    records = tuple(Record(s, patient_of(s, patient_pattern), (str(left[s]), str(right[s]))) for s in stems)
 
     def load(i: int) -> Images:
         images = {
@@ -104,7 +103,7 @@ def pairs(
         _same_size(*records[i].paths, images["source"].shape[:2], images["target"].shape[:2])
         return images
 
-    return Source("pairs", records, load, paired=True, notes=_patient_note(patient_pattern))
+    return Source("pairs", records, load, paired=True, notes=patient_note(patient_pattern))
 
 
 def folder(
@@ -122,12 +121,12 @@ def folder(
         for path in paths:
             formats.image_size(path)
     names = [path.relative_to(root).as_posix() for path in paths]
-    records = tuple(Record(n, _patient(n, patient_pattern), (str(p),)) for n, p in zip(names, paths, strict=True))
+    records = tuple(Record(n, patient_of(n, patient_pattern), (str(p),)) for n, p in zip(names, paths, strict=True))
 
     def load(i: int) -> Images:
         return {"target": formats.read(records[i].paths[0], value_range=value_range)[0]}
 
-    return Source("folder", records, load, notes=_patient_note(patient_pattern))
+    return Source("folder", records, load, notes=patient_note(patient_pattern))
 
 
 def _by_stem(root: Path) -> dict[str, Path]:
@@ -144,26 +143,3 @@ def _same_size(left, right, left_size: tuple, right_size: tuple) -> None:
     if tuple(left_size) != tuple(right_size):
         shapes = " x ".join(map(str, left_size)), " x ".join(map(str, right_size))
         raise DataError(f"{left} is {shapes[0]} but its partner {right} is {shapes[1]}")
-
-
-def _patient(name: str, pattern: str | None) -> str:
-    if pattern is None:
-        return name
-    try:
-        found = re.search(pattern, name)
-    except re.error as error:
-        raise ConfigError(f"patient_pattern {pattern!r} is no regular expression ({error})") from error
-    if not found or not found.groups():
-        raise DataError(f"{name} does not match patient_pattern {pattern!r}, or the pattern has no group")
-    return found.group(1)
-
-
-def _patient_note(pattern: str | None) -> tuple[str, ...]:
-    if pattern is not None:
-        return ()
-    return ("every image counts as a patient of its own; state patient_pattern if a patient has several",)
-
-
-KINDS: dict[str, Callable[..., Source]] = {
-    "phantom_cxr": phantom_cxr, "nih_cxr14": nih_cxr14, "pairs": pairs, "folder": folder, "actualmed": actualmed,
-}  # fmt: skip

@@ -21,28 +21,69 @@ Splits = dict[str, np.ndarray]
 
 
 def by_patient(
-    records: Sequence[Record], *, seed: int = 0, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    records: Sequence[Record],
+    *,
+    seed: int = 0,
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    counts: Sequence[int] | None = None,
 ) -> Splits:
     """Deals patients, in a seeded order, into train, validation and test.
 
     Args:
       records: a source's records.
       fractions: shares of the patients, adding to 1; a share above 0 gets at least one patient.
+      counts: exact numbers of patients instead, adding to all there are.
 
     Raises:
-      DataError: fewer patients than splits that want one, or fractions that do not add to 1.
+      DataError: fewer patients than splits that want one, fractions that do not add to 1, or counts not to all patients.
     """
-    if len(fractions) != len(NAMES) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise DataError(f"split fractions must be three shares that add to 1, got {tuple(fractions)}")
     patients = sorted({record.patient for record in records})
-    wanted = sum(fraction > 0 for fraction in fractions)
-    if len(patients) < wanted:
-        raise DataError(f"{len(patients)} patients cannot be dealt into {wanted} splits")
+    if counts is None:
+        counts = _shares(len(patients), fractions)
+    elif len(counts) != len(NAMES) or min(counts) < 0 or sum(counts) != len(patients):
+        told = " + ".join(map(str, counts))
+        raise DataError(f"split counts must be three numbers that add to the {len(patients)} patients, not {told}")
     order = generator(seed, "split").permutation(len(patients))
-    counts = _counts(len(patients), fractions)
     ends = np.cumsum(counts)
     side = {patients[p]: int(np.searchsorted(ends, rank, side="right")) for rank, p in enumerate(order)}
     return _gather(NAMES[side[record.patient]] for record in records)
+
+
+def by_fold(records: Sequence[Record], fold: int, *, folds: int, seed: int = 0, validation: int = 0) -> Splits:
+    """Cross-validation: patients, in a seeded order, are dealt into `folds` parts as equal as can be.
+
+    Args:
+      records: a source's records.
+      fold: the part that is tested on, from 0; over all folds each patient is tested on once.
+      folds: how many parts, at least 3 unless `validation` is given.
+      seed: of the order, the same for all folds of one study.
+      validation: patients to validate on, from the part after the tested one; 0 takes that whole part.
+
+    Raises:
+      DataError: fewer patients than folds, or no such fold.
+    """
+    patients = sorted({record.patient for record in records})
+    if not 2 <= folds <= len(patients) or (folds == 2 and not validation):
+        raise DataError(f"{len(patients)} patients cannot be dealt into {folds} folds to train, validate and test on")
+    if not 0 <= fold < folds:
+        raise DataError(f"there is no fold {fold} of {folds}; they are counted from 0")
+    parts = np.array_split(generator(seed, "split").permutation(len(patients)), folds)
+    tested, validated = parts[fold], parts[(fold + 1) % folds]
+    side = {patients[p]: "test" for p in tested}
+    side |= {patients[p]: "validation" for p in (validated[:validation] if validation else validated)}
+    if len(side) == len(patients):
+        raise DataError(f"{folds} folds of {len(patients)} patients leave none to train on")
+    return _gather(side.get(record.patient, "train") for record in records)
+
+
+def _shares(patients: int, fractions: Sequence[float]) -> list[int]:
+    """Numbers of patients from shares; DataError where they cannot be dealt."""
+    if len(fractions) != len(NAMES) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise DataError(f"split fractions must be three shares that add to 1, got {tuple(fractions)}")
+    wanted = sum(fraction > 0 for fraction in fractions)
+    if patients < wanted:
+        raise DataError(f"{patients} patients cannot be dealt into {wanted} splits")
+    return _counts(patients, fractions)
 
 
 def official(

@@ -1,111 +1,136 @@
-"""Image files in and out: one table from suffix to codec, one pair of functions.
+"""Image files in and out: one table from suffix to codec, one pair of functions; volumes have a pair of their own.
 
 `read` returns float32 `[H, W, 1]` in [0, 1] and the `Encoding` with which `write` puts an image back in the same
 format, depth, range and number of channels. A codec is a module with SUFFIXES, FORMATS, read, write and size; another
-format is one more row in `_MODULES`. Whatever a file holds, the outcome is an image or a DataError that names the file.
+format is one more row in `_MODULES`. `read_volume` and `write_volume` do the same for NIfTI and DICOM series, in
+real-world values. Whatever a file holds, the outcome is an image or a DataError that names the file.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from medjax.formats import raster, tiff
+from medjax.formats import dicom, raster, tiff
+from medjax.formats.derive import Derivation
 from medjax.formats.encoding import Encoding, ValueRange, encoding
+from medjax.formats.guard import is_dicom, reading, writing
+from medjax.formats.volume import (
+    Stored,
+    Volume,
+    from_ras,
+    is_volume,
+    list_volumes,
+    plain,
+    read_series,
+    read_volume,
+    to_ras,
+    volume_suffix,
+    with_values,
+    write_volume,
+)
 from medjax.types import DataError
 
 __all__ = [
     "CODECS",
     "SUFFIXES",
+    "Derivation",
     "Encoding",
+    "Stored",
     "ValueRange",
+    "Volume",
     "encoding",
+    "from_ras",
     "image_size",
+    "is_volume",
     "list_images",
+    "list_volumes",
     "name_stem",
+    "plain",
     "read",
+    "read_series",
+    "read_volume",
+    "to_ras",
+    "with_values",
     "write",
+    "write_volume",
 ]
 
-_MODULES = (raster, tiff)
+_MODULES = (raster, tiff, dicom)
 CODECS = {suffix: module for module in _MODULES for suffix in module.SUFFIXES}
 SUFFIXES = tuple(CODECS)
-_SIGNATURES = {
-    b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF",
-    b"GIF8": "GIF", b"BM": "BMP", b"\x1f\x8b": "gzip", b"<": "HTML or XML", b"%PDF": "PDF",
-}  # fmt: skip
 
 
 def read(path: str | os.PathLike, *, value_range: ValueRange = None) -> tuple[np.ndarray, Encoding]:
     """Reads an image file.
 
     Args:
-      path: a file with a suffix of `SUFFIXES`.
-      value_range: the stored values that mean 0 and 1; by default the ends of the stored type. Values
-        beyond are clipped.
+      path: a file with a suffix of `SUFFIXES`, or a DICOM file of any name.
+      value_range: the stored values that mean 0 and 1; by default the ends of the stored type. For DICOM in modality
+        units (HU), by default the ends of the stored bits, and "window" for the file's own VOI LUT or first window.
+        Values beyond are clipped.
 
     Returns:
       float32 [H, W, 1] in [0, 1], and its Encoding.
 
     Raises:
-      DataError: a file that is absent, empty, cut short, not what its suffix says, in colour, not finite, or of a type
-        whose range nobody stated.
+      DataError: a file that is absent, empty, cut short, not what its suffix says, in colour, not finite, of a type
+        whose range nobody stated, a volume, or compressed in a way that no decoder here reads (named).
     """
     path = Path(path)
-    with _reading(path):
+    with reading(path):
         return _codec(path).read(path, value_range=value_range)
 
 
-def write(path: str | os.PathLike, image: np.ndarray, encoding: Encoding) -> None:
+def write(path: str | os.PathLike, image: np.ndarray, encoding: Encoding, *, derivation: Derivation | None = None) -> None:
     """Writes `image`, float [H, W, 1] in [0, 1] (clipped), as `encoding` says; whole or not at all.
 
+    derivation: what a DICOM file says about how it came about, and whether it and the texts in a PNG or JPEG lose what
+    identifies the patient. DICOM is written as a derived image of the one that was read.
+
     Raises:
-      DataError: a suffix of another format, an image that is not finite, or a file that cannot be written.
+      DataError: a suffix of another format, an image that is not finite, a range that cannot be inverted, or a file
+        that cannot be written.
     """
-    path = Path(path)
-    codec = _codec(path)
+    path, derivation = Path(path), derivation or Derivation()
+    codec = dicom if encoding.format == "dicom" and not suffix(path) and not volume_suffix(path) else _codec(path)
     if encoding.format not in codec.FORMATS or (
         codec is raster and raster._PILLOW[path.suffix.lower()].lower() != encoding.format
     ):
         raise DataError(f"{path} was not written: its suffix does not belong to the format {encoding.format}")
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        codec.write(part, image, encoding)
-        os.replace(part, path)
-    except DataError as error:
-        raise DataError(str(error).replace(str(part), str(path))) from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    if derivation.deidentify and codec is not dicom:
+        kept = {k: v for k, v in encoding.options.items() if k != "exif"}
+        encoding = replace(encoding, options=kept)
+    with writing(path, path.suffix) as part:
+        options = {"derivation": derivation} if codec is dicom else {}
+        codec.write(part, image, encoding, **options)
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
     """(height, width) from the header, without decoding. DataError as for `read`."""
     path = Path(path)
-    with _reading(path):
+    with reading(path):
         return _codec(path).size(path)
 
 
 def list_images(folder: str | os.PathLike, *, recursive: bool = False) -> list[Path]:
-    """The image files of a folder, sorted; hidden files and other suffixes are left out.
+    """The image files of a folder, sorted; hidden files, volumes and what is no image are left out.
+
+    DICOM files are found whatever their names; other formats by their suffixes.
 
     Raises:
       DataError: the folder is absent, is no folder, or has no image.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError(
-            f"{folder} is {'not a folder' if folder.exists() else 'absent'}, where a folder of images is expected"
-        )
+        raise DataError(f"{folder} is {'not a folder' if folder.exists() else 'absent'}, where a folder of images is expected")
     found = folder.rglob("*") if recursive else folder.iterdir()
-    paths = sorted(p for p in found if suffix(p) and not p.name.startswith(".") and p.is_file())
+    paths = sorted(p for p in found if not p.name.startswith(".") and p.is_file() and (suffix(p) or is_dicom(p)))
     if not paths:
-        raise DataError(f"{folder} has no image ({', '.join(SUFFIXES)})")
+        raise DataError(f"{folder} has no image ({', '.join(SUFFIXES)})" + _only_volumes(folder))
     return paths
 
 
@@ -117,43 +142,21 @@ def suffix(path: Path) -> str:
 
 def name_stem(path: Path) -> str:
     """The file's name without its codec's suffix: what pairs are matched by."""
-    return path.name[: len(path.name) - len(suffix(path))]
+    return path.name[: len(path.name) - len(suffix(path) or volume_suffix(path))]
 
 
 def _codec(path: Path):
     found = suffix(path)
-    if not found:
-        raise DataError(f"{path} has a suffix that is not known; known are {', '.join(SUFFIXES)}")
-    return CODECS[found]
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turns whatever a decoder raises into one sentence with the file's name."""
-    try:
-        if path.stat().st_size == 0:
-            raise DataError(f"{path} is empty (zero bytes)")
-        yield
-    except DataError:
-        raise
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is absent") from error
-    except PermissionError as error:
-        raise DataError(f"{path} may not be read (permission denied)") from error
-    except MemoryError as error:
-        raise DataError(f"{path} needs more memory than there is") from error
-    except Exception as error:  # decoders raise nearly anything on broken files
-        raise DataError(_diagnosis(path, error)) from error
-
-
-def _diagnosis(path: Path, error: Exception) -> str:
+    if found:
+        return CODECS[found]
+    if volume_suffix(path):
+        raise DataError(f"{path} is a volume, where a single image is expected")
     if path.is_dir():
-        return f"{path} is a folder, where an image file is expected"
-    with open(path, "rb") as file:
-        head = file.read(8)
-    kind = next((name for mark, name in _SIGNATURES.items() if head.startswith(mark)), "")
-    expected = {".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".png": "PNG"}.get(suffix(path), "")
-    if expected and kind != expected:
-        return f"{path} is not a {expected} file" + (f" but {kind}, whatever its suffix says" if kind else "")
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return f"{path} is cut short or damaged ({reason[:120]})"
+        raise DataError(f"{path} is a folder, where an image file is expected")
+    if is_dicom(path):
+        return dicom
+    raise DataError(f"{path} has a suffix that is not known; known are {', '.join(SUFFIXES)}")
+
+
+def _only_volumes(folder: Path) -> str:
+    return ", only volumes" if any(volume_suffix(p) for p in folder.iterdir()) else ""

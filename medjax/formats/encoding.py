@@ -24,14 +24,15 @@ _ENDS = {
     "float64": (0.0, 1.0),
 }
 
-ValueRange = tuple[float, float] | None
+ValueRange = tuple[float, float] | str | None  # a pair, or for DICOM "window": the file's own
 
 
 @dataclass(frozen=True)
 class Encoding:
     """What is needed to write an image as it was read.
 
-    format: the codec, "png", "jpeg" or "tiff"; dtype: the stored type; low, high: the stored values of 0 and 1;
+    format: the codec, "png", "jpeg", "tiff" or "dicom"; dtype: the stored type; low, high: the stored values of 0 and 1
+    (DICOM: after its rescale or modality LUT);
     channels: in the file (2 and 4 include an opaque alpha); options: what else the codec keeps
     (resolution, JPEG tables, ...).
     """
@@ -41,7 +42,7 @@ class Encoding:
     low: float = 0.0
     high: float = 255.0
     channels: int = 1
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def encoding(format: str = "png", dtype: str = "uint8") -> Encoding:
@@ -54,6 +55,8 @@ def encoding(format: str = "png", dtype: str = "uint8") -> Encoding:
 
 def stored_range(path: Path, values: np.ndarray, value_range: ValueRange) -> tuple[float, float]:
     """The stored values of 0 and 1 for `values`; a DataError where the type does not say and the user did not."""
+    if isinstance(value_range, str):
+        raise DataError(f"{path} has no window of its own; state the range as a pair of stored values")
     if value_range is not None:
         low, high = map(float, value_range)
         if not high > low:

@@ -46,9 +46,7 @@ def read(path: Path, *, value_range: ValueRange = None) -> tuple[np.ndarray, Enc
     channels = 1 if image.mode in ("P", "1") else _CHANNELS[decoded.mode]
     values = grey(path, values)
     low, high = stored_range(path, values, value_range)
-    return to_unit(path, values, low, high), Encoding(
-        image.format.lower(), values.dtype.name, low, high, channels, options
-    )
+    return to_unit(path, values, low, high), Encoding(image.format.lower(), values.dtype.name, low, high, channels, options)
 
 
 def write(path: Path, image: np.ndarray, encoding: Encoding) -> None:
@@ -56,9 +54,7 @@ def write(path: Path, image: np.ndarray, encoding: Encoding) -> None:
     if encoding.dtype not in ("uint8", "uint16") or (encoding.format == "jpeg" and encoding.dtype != "uint8"):
         raise DataError(f"{path} was not written: {encoding.format} cannot hold {encoding.dtype}")
     if encoding.dtype == "uint16" and encoding.channels != 1:
-        raise DataError(
-            f"{path} was not written: a 16-bit PNG is written as grey only, not with {encoding.channels} channels"
-        )
+        raise DataError(f"{path} was not written: a 16-bit PNG is written as grey only, not with {encoding.channels} channels")
     values = expand(from_unit(path, image, encoding), encoding.channels)
     options = dict(encoding.options)
     if encoding.format == "jpeg" and "qtables" not in options:

@@ -44,10 +44,11 @@ class ResidualBlock(nn.Module):
 
 
 class Restorer(nn.Module):
-    """`[B, H, W, out_channels]` in, the same out. `features[i]` channels and `blocks[i]` residual blocks at level i.
+    """`[B, H, W, C]` in, `[B, H, W, out_channels]` out: the middle channels, corrected.
 
-    Level 0 works at 1/`unshuffle` of the resolution and each further level at half of the one before. Any size goes in:
-    images are edge-padded to a multiple of the coarsest stride and cropped again. float32 out.
+    `features[i]` channels and `blocks[i]` residual blocks at level i. Level 0 works at 1/`unshuffle` of the resolution and
+    each further level at half of the one before. Any size goes in: images are edge-padded to a multiple of the coarsest
+    stride and cropped again. float32 out.
     """
 
     features: Sequence[int] = (32, 64, 96)
@@ -78,4 +79,5 @@ class Restorer(nn.Module):
                 h = ResidualBlock(features, dtype=self.dtype)(h)
         out = Conv(self.out_channels * self.unshuffle**2, kernel_init=nn.initializers.zeros, dtype=self.dtype)(h)
         correction = pixel_shuffle(out, self.unshuffle)[:, :height, :width]
-        return x[..., : self.out_channels].astype(jnp.float32) + correction.astype(jnp.float32)
+        middle = (x.shape[-1] - self.out_channels) // 2  # of neighbouring slices as channels, the slice itself
+        return x[..., middle : middle + self.out_channels].astype(jnp.float32) + correction.astype(jnp.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from medjax.data.phantom.patient import Patient
@@ -18,9 +20,25 @@ def skeleton(plane: Plane, patient: Patient) -> np.ndarray:
 
 
 def ribs(plane: Plane, patient: Patient) -> Cloud:
+    """Twelve pairs, projected."""
+    cage = rib_cage(patient, samples(plane, 27))
+    flat = {"thickness": cage.thickness, "normal": cage.normal}
+    return tubes(plane, cage.curve, cage.height, cortex=cage.cortex, core=SPONGY, **flat)
+
+
+class Cage(NamedTuple):
+    """Ribs in cm: `curve` and `normal` [24, N, 3], half axes of the section `height` and `thickness` [24, N], `cortex`."""
+
+    curve: np.ndarray
+    normal: np.ndarray
+    height: np.ndarray
+    thickness: np.ndarray
+    cortex: float
+
+
+def rib_cage(patient: Patient, count: int) -> Cage:
     """Twelve pairs: rings in oblique planes on the wall of the chest, so the back slopes gently, the front steeply."""
     r = generator(*patient.key, "ribs")
-    count = samples(plane, 27)
     tilt = r.normal(0, 0.03)
     cortex = float(np.clip(r.normal(0.085, 0.012) - 0.0006 * max(patient.age - 50, 0), 0.045, 0.12))
     size = r.uniform(0.9, 1.08)
@@ -51,8 +69,7 @@ def ribs(plane: Plane, patient: Patient) -> Cloud:
     along /= np.linalg.norm(along, axis=-1, keepdims=True) + 1e-9
     normal -= (normal * along).sum(-1, keepdims=True) * along
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    flat = {"thickness": np.stack(thicknesses), "normal": normal}
-    return tubes(plane, curve, np.stack(heights), cortex=cortex, core=SPONGY, **flat)
+    return Cage(curve, normal, np.stack(heights), np.stack(thicknesses), cortex)
 
 
 def girdle(plane: Plane, patient: Patient) -> tuple[np.ndarray, list[Cloud]]:

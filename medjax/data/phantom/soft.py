@@ -80,6 +80,14 @@ def mediastinum(plane: Plane, patient: Patient) -> np.ndarray:
 
 def dome(plane: Plane, patient: Patient) -> np.ndarray:
     """Height y of the diaphragm's silhouette above every pixel [H, W] (float32), right and left."""
+    x, *curves = dome_curves(patient)
+    distance = np.abs(plane.x)
+    right, left = (np.interp(distance, x, c).astype(np.float32) for c in curves)
+    return np.where(plane.x < 0, right, left)
+
+
+def dome_curves(patient: Patient) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distance from the midline and the diaphragm's height y there, right and left: three arrays [301] in cm."""
     x = np.linspace(0, 30, 301)
     r = generator(*patient.key, "diaphragm")
     curves = []
@@ -90,9 +98,7 @@ def dome(plane: Plane, patient: Patient) -> np.ndarray:
         steep = r.uniform(2.3, 3.0)
         ripple = 0.25 * np.sin(x / r.uniform(1.6, 2.6) + r.uniform(0, 6.3)) * np.clip(1 - lateral, 0, 1)
         curves.append(top + height * lateral**steep + r.uniform(0.6, 1.6) * medial**2.2 + ripple)
-    distance = np.abs(plane.x)
-    right, left = (np.interp(distance, x, c).astype(np.float32) for c in curves)
-    return np.where(plane.x < 0, right, left)
+    return x, curves[0], curves[1]
 
 
 def lungs(plane: Plane, patient: Patient) -> tuple[np.ndarray, np.ndarray]:

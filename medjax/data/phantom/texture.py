@@ -15,8 +15,8 @@ def noise(plane: Plane, grain: float, *key: int | str) -> np.ndarray:
     count = int(_REACH / grain) + 4
     lattice = generator(*key, round(grain * 1e4)).standard_normal((count, count), dtype=np.float32)
     position = plane.u / grain + count / 2
-    rows = _interpolate(lattice, position)
-    return np.ascontiguousarray(_interpolate(np.ascontiguousarray(rows.T), position).T) * np.float32(315 / 151)
+    rows = interpolate(lattice, position)
+    return np.ascontiguousarray(interpolate(np.ascontiguousarray(rows.T), position).T) * np.float32(315 / 151)
 
 
 def fractal(plane: Plane, grains: tuple[float, ...], slope: float, *key: int | str) -> np.ndarray:
@@ -33,7 +33,7 @@ def fractal(plane: Plane, grains: tuple[float, ...], slope: float, *key: int | s
     return total
 
 
-def _interpolate(lattice: np.ndarray, position: np.ndarray) -> np.ndarray:
+def interpolate(lattice: np.ndarray, position: np.ndarray) -> np.ndarray:
     """Cubic B-spline along the first axis, its coefficients the rows of `lattice`, at `position` [N] in rows."""
     base = np.clip(np.floor(position).astype(int), 1, len(lattice) - 3)
     t = (position - base).astype(np.float32)[:, None]

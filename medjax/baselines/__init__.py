@@ -1,4 +1,4 @@
-"""Classical enhancers and upscalers: what a model must beat. Numpy, scikit-image and Pillow.
+"""Classical enhancers, maps of intensity and upscalers: what a model must beat. Numpy, scikit-image and Pillow.
 
 An enhancer takes one image, float `[H, W]` or `[H, W, C]` in [0, 1] (channels treated apart), and gives float32 of the
 same shape in [0, 1]; its parameters are keywords. `tune` picks them from a small stated grid (`GRIDS`) by mean PSNR on
@@ -18,6 +18,7 @@ from PIL import Image
 from scipy import ndimage
 from skimage import exposure, restoration
 
+from medjax.baselines import intensity
 from medjax.types import Array, ConfigError, DataError
 
 Enhancer = Callable[..., np.ndarray]
@@ -103,6 +104,9 @@ ENHANCERS: dict[str, Enhancer] = {
     "clahe": clahe,
 }
 
+MAPS: dict[str, Enhancer] = {"linear": intensity.linear, "monotone": intensity.monotone}
+"""Fitted to training images by `intensity.fit`, not tuned over a grid."""
+
 GRIDS: dict[str, dict[str, tuple]] = {
     "gaussian": {"sigma": (0.4, 0.55, 0.7, 0.85, 1.0, 1.3)},
     "median": {"size": (3, 5)},
@@ -150,7 +154,7 @@ def tuned(
 
 def bind(params: Mapping[str, Mapping[str, Any]]) -> dict[str, Enhancer]:
     """`{name: params}` -> `{name: fn(image) -> image}`, the form that evaluation takes."""
-    return {name: functools.partial(_lookup(name), **values) for name, values in params.items()}
+    return {name: functools.partial(MAPS.get(name) or _lookup(name), **values) for name, values in params.items()}
 
 
 RESAMPLERS = {
