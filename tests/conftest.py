@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MEDJAX_XLA_FLAGS", "0")
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="medjax-tests-")  # surveys of MR pairs
 
 import jax
 import numpy as np
@@ -112,6 +114,17 @@ def unbroken(tiny, long, tmp_path_factory) -> Unbroken:
 def trained(unbroken) -> Path:
     """The workdir of that run. Copy it before changing anything in it."""
     return unbroken.workdir
+
+
+@pytest.fixture(scope="session")
+def trained_mri(tiny, tmp_path_factory) -> Path:
+    """The workdir of a run of pix2pix_mri:tiny. Copy it before changing anything in it."""
+    from medjax.build import training
+
+    workdir = tmp_path_factory.mktemp("mri") / "run"
+    with without_expensive_passes():
+        training.train(tiny(name="pix2pix_mri:tiny"), workdir, say=lambda text: None)
+    return workdir
 
 
 def leaves(tree: object) -> dict[str, np.ndarray]:

@@ -62,6 +62,8 @@ def test_tiny_trains(name, request, tiny, long, tmp_path):
     said, workdir, overrides = [], tmp_path / "run", ()
     if name == "pix2pix_cxr:tiny":
         workdir, overrides = request.getfixturevalue("trained"), long
+    elif name == "pix2pix_mri:tiny":
+        workdir = request.getfixturevalue("trained_mri")
     else:
         training.train(tiny(name=name), workdir, say=said.append)
         assert "parameters" in said[0]

@@ -74,8 +74,9 @@ def enhance_volume(
         )
     if translation:
         values = intensities.from_unit_range(out * mask, low, high)
-    else:  # the change alone, so that what lies beyond the window survives
-        values = ras.values + (out - unit) * np.float32(high - low)
+    else:  # the change alone, and none to what lies beyond the window: metal, and a scanner's padding
+        inside = (ras.values >= low) & (ras.values <= high)
+        values = ras.values + inside * (out - unit) * np.float32(high - low)
     return with_values(volume, from_ras(values, volume))
 
 
