@@ -109,7 +109,7 @@ def volume_options() -> dict:
             "percentiles": (0.0, 99.5),  # of the values inside the head that become 0 and 1
             "mask": "auto",  # the head: support of a skull-stripped volume, else otsu
             "registration": "refuse",  # pairs that do not fit; or rigid: registered by mutual information
-            "cache": "",  # a folder for registered volumes
+            "cache": "",  # a folder for what was measured of each pair; "": in the user's cache folder; off: none
             "min_foreground": 0.02,  # slices whose head covers less of the canvas are left out
             "subjects": "",  # regular expression of the names kept
             "exclude": "",  # and of those left out

@@ -23,21 +23,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from medjax.cli import set_cpu_flags
-from medjax.types import MedjaxError
+from experiments import common
+
+NAME = "pix2pix_attention"
 
 
 def parser() -> argparse.ArgumentParser:
     """The study's flags."""
-    made = argparse.ArgumentParser(prog="python -m experiments.pix2pix_attention", description=__doc__.splitlines()[0])
-    made.add_argument("--scale", choices=("tiny", "small", "paper"), default="small")
-    made.add_argument("--workdir", type=Path, required=True)
-    made.add_argument("--seeds", type=int, default=1, help="trainings of every run that differ in the seed alone")
+    made = common.parser(NAME, __doc__)
     made.add_argument(
         "--data_source", choices=("nih_cxr14", "phantom_cxr"), help="default: nih_cxr14; tiny: phantom_cxr"
     )
     made.add_argument("--data_root", default="", help="the folder of the NIH images (default: $MEDJAX_DATA/cxr_nih)")
-    made.add_argument("--quiet", action="store_true", help="no progress bars")
     return made
 
 
@@ -66,13 +63,7 @@ def conduct(args: argparse.Namespace) -> Path:
 def main(argv: list[str] | None = None) -> int:
     """Run the study; returns the exit status."""
     args = parser().parse_args(argv)
-    set_cpu_flags()
-    try:
-        print(f"\nThe report: {conduct(args)}")
-    except MedjaxError as error:
-        print(f"pix2pix_attention: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
+    return common.conclude(NAME, lambda: conduct(args))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from medjax.cli import set_cpu_flags
-from medjax.types import MedjaxError
+from experiments import common
 
 OVERRIDES = (
     "data.source=phantom_cxr",
@@ -70,13 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workdir", type=Path, default=Path("runs/quickstart"))
     parser.add_argument("--overrides", nargs="*", default=(), metavar="FIELD=VALUE", help="config fields, for tests")
     args = parser.parse_args(argv)
-    set_cpu_flags()
-    try:
-        print(f"The report: {run(args.workdir, args.overrides)}")
-    except MedjaxError as error:
-        print(f"quickstart: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
+    return common.conclude("quickstart", lambda: run(args.workdir, args.overrides), opening="")
 
 
 if __name__ == "__main__":

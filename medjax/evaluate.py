@@ -63,6 +63,7 @@ def evaluate(
     Raises NonFiniteError naming the image for which the model gives NaN or infinity, DataError for an empty split.
     """
     run = _Run(predict, dict(baselines or {}), sample, num_samples, metrics=metrics, region_metrics=region_metrics, names=names)
+    run.patients = (columns or {}).get("patient", ())
     with tqdm(desc="evaluating", unit="image", disable=not progress, leave=False) as bar:
         for batch in batches:
             bar.update(run.add(batch, key))
@@ -91,7 +92,8 @@ class _Run:
         self.sample, self.num_samples = sample, num_samples if sample and num_samples > 1 else 0
         self.index: list[int] = []
         self.scores: dict[str, dict[str, list]] = {}
-        self.shuffled: list[float] = []  # PSNR of each source with the target of the image before it
+        self.patients: Sequence[Any] = ()
+        self.shuffled: list[float] = []  # PSNR of each source with the target of the image before it, nan of one patient
         self.maps: list[dict[str, Any]] = []
         self.pool: list[tuple[np.ndarray, ...]] = []
         self.previous: np.ndarray | None = None
@@ -113,7 +115,7 @@ class _Run:
         if source.shape == target.shape:
             self._record("input", source, target, keep, region)
             if region is None:  # of two contrasts the input need not resemble its target
-                self._shuffle(source, target, keep)
+                self._shuffle(source, target, keep, index)
         for name, enhance in self.baselines.items():
             self._record(name, _apply(enhance, source, target, keep), target, keep, region)
         self._record("model", output, target, keep, region)
@@ -135,11 +137,14 @@ class _Run:
         for name, value in values.items():
             self.scores.setdefault(row, {}).setdefault(name, []).append(np.asarray(value, np.float64)[keep])
 
-    def _shuffle(self, source: Array, target: Array, keep: Array) -> None:
+    def _shuffle(self, source: Array, target: Array, keep: Array, index: list[int]) -> None:
         first = target[:1] if self.previous is None else self.previous
         others = np.concatenate([first, target[:-1]])
         values = np.asarray(psnr(source, others))[keep]
-        self.shuffled += values[1:].tolist() if self.previous is None else values.tolist()
+        before = [self.index[-1] if self.index else None, *index[:-1]]
+        for value, own, other in zip(values, index, before, strict=True):  # the next slice of a scan is too much alike
+            stranger = other is not None and (not self.patients or self.patients[own] != self.patients[other])
+            self.shuffled.append(float(value) if stranger else np.nan)
         self.previous = target[np.flatnonzero(keep)[-1:]]
 
     def _deviation(self, batch: Batch, key: Key) -> np.ndarray:
@@ -187,7 +192,10 @@ def _warnings(scores: Mapping[str, Any], run: _Run) -> list[str]:
     """Paired input should be closer to its own target than to another's; if not, the pairs are suspect."""
     if "input" not in scores or "psnr" not in scores["input"] or not run.shuffled:
         return []
-    true, shuffled = scores["input"]["psnr"][1:], np.array(run.shuffled)
+    known = np.isfinite(run.shuffled)
+    true, shuffled = scores["input"]["psnr"][known], np.array(run.shuffled)[known]
+    if not known.any():
+        return []
     if np.mean(true - shuffled) >= 1 and np.mean(true > shuffled) >= 0.75:
         return []
     return [

@@ -13,8 +13,8 @@ from medjax.build import volumes
 from medjax.build.evaluation import load
 from medjax.cli import main
 from medjax.data.phantom.mri import brain_pair
-from medjax.formats.volume import from_ras, plain, read_volume, to_ras, write_volume
-from medjax.types import ConfigError, DataError
+from medjax.formats.volume import Derivation, from_ras, plain, read_volume, to_ras, write_volume
+from medjax.types import ConfigError
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -28,8 +28,10 @@ def head():
 @pytest.fixture
 def run(trained_mri, tmp_path, capsys):
     def go(*words, status=0):
-        assert main(["enhance", f"--workdir={trained_mri}", f"--output={tmp_path / 'out'}", *map(str, words)]) == status
-        return capsys.readouterr()
+        ended = main(["enhance", f"--workdir={trained_mri}", f"--output={tmp_path / 'out'}", *map(str, words)])
+        told = capsys.readouterr()
+        assert ended == status, told.err
+        return told
 
     return go
 
@@ -101,11 +103,66 @@ def test_what_does_not_fit_a_run_of_volumes_is_told(run, trained, head, tmp_path
     assert "no such file" in run(tmp_path / "nothing.nii.gz", status=1).err
     with pytest.raises(ConfigError, match="takes images, not volumes"):
         volumes.options_of(load(trained).config)
-    with pytest.raises(DataError, match="written twice"):
-        other = tmp_path / "deeper"
-        other.mkdir()
-        write_volume(other / "brain-T1.nii.gz", head)
-        volumes.plan([tmp_path / "brain-T1.nii.gz", other], tmp_path / "out", suffix="")
+    image = tmp_path / "single.dcm"
+    write_volume(tmp_path / "series", head)
+    image.write_bytes(next((tmp_path / "series").iterdir()).read_bytes())
+    assert "no volume" in run(image, status=1).err
+
+
+def test_two_inputs_of_one_name_and_outputs_among_the_inputs(trained_mri, head, tmp_path):
+    config, out = load(trained_mri).config, tmp_path / "in" / "out"
+    for folder in (tmp_path / "in", tmp_path / "in" / "deeper", out):
+        folder.mkdir()
+        write_volume(folder / "brain-T1.nii.gz", head)
+    write_volume(tmp_path / "in" / "brain-T2.nii.gz", head)
+    with pytest.warns(UserWarning, match="1 volumes of .* are T2 already"):
+        found = volumes.plan([tmp_path / "in", tmp_path / "in" / "deeper" / "brain-T1.nii.gz"], out, config=config)
+    names = [target.relative_to(out).as_posix() for _, target in found]
+    assert names == ["brain-T1_synthetic-T2.nii.gz", "deeper/brain-T1_synthetic-T2.nii.gz"], "each once, outputs left out"
+    others = [tmp_path / "in" / "brain-T1.nii.gz", tmp_path / "in" / "deeper" / "brain-T1.nii.gz"]
+    assert [t.name for _, t in volumes.plan(others, tmp_path / "x", config=config)] == [
+        "brain-T1_synthetic-T2.nii.gz", "brain-T1_synthetic-T2_2.nii.gz"
+    ]  # fmt: skip
+
+
+def test_every_series_of_a_folder_is_taken(run, head, tmp_path):
+    for number, name in enumerate(("a", "b")):
+        volume = plain(head.values * (1 + number), head.affine, dtype="int16", modality="MR")
+        write_volume(tmp_path / name, volume, derivation=Derivation(key=name))
+    (tmp_path / "both").mkdir()
+    for name in ("a", "b"):
+        for path in (tmp_path / name).iterdir():
+            (tmp_path / "both" / f"{name}{path.name}").write_bytes(path.read_bytes())
+    run(tmp_path / "both")
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"both_synthetic-T2_series-1", "both_synthetic-T2_series-2"}
+
+
+def test_a_synthetic_image_claims_no_acquisition(run, head, tmp_path):
+    write_volume(tmp_path / "series", head)
+    for path in (tmp_path / "series").iterdir():
+        data = pydicom.dcmread(path)
+        data.ScanningSequence, data.EchoTime, data.ProtocolName = ["GR", "IR"], 2.97, "t1_mpr"
+        data.save_as(path)
+    run(tmp_path / "series")
+    data = pydicom.dcmread(next((tmp_path / "out" / "series_synthetic-T2").iterdir()))
+    assert data.ScanningSequence == "RM" and "EchoTime" not in data and "ProtocolName" not in data
+    assert "Synthetic T2 computed from T1" in data.DerivationDescription
+
+
+def test_ct_through_an_mr_run_is_refused(run, head, tmp_path):
+    write_volume(tmp_path / "ct-T1.nii.gz", plain(head.values - 1000, head.affine, dtype="int16"))
+    assert "is CT" in run(tmp_path / "ct-T1.nii.gz", status=1).err
+
+
+def test_a_head_that_the_canvas_cuts_is_told(trained_mri, head):
+    model = load(trained_mri)
+    config = model.config.copy_and_resolve_references()
+    config.data.phantom_mri.update(fov_mm=80.0, range_mm=(-5.0, 5.0))
+    narrow = type(model)(config, model.objective, model.state, model.step)
+    with pytest.warns(UserWarning) as told:
+        volumes.enhance_volume(narrow, head)
+    words = " ".join(str(w.message) for w in told)
+    assert "the head is" in words and "of the slices lie beyond the -5 to 5 mm" in words
 
 
 def test_an_enhancement_keeps_what_lies_beyond_its_window(trained_mri, head):

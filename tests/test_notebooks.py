@@ -20,13 +20,26 @@ def test_is_kept_without_outputs(path):
             assert not cell.outputs and cell.execution_count is None, f"clear the outputs of {path.name}"
 
 
+def executed(name, folder):
+    """A notebook after execution; its own assertions have held."""
+    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+    return notebook
+
+
 @pytest.fixture(scope="module")
 def by_hand(tmp_path_factory):
-    """`pix2pix_by_hand` after execution; its own assertions have held."""
-    notebook = nbformat.read(FOLDER / "pix2pix_by_hand.ipynb", as_version=4)
-    folder = str(tmp_path_factory.mktemp("notebook"))  # it needs nothing from where it lies
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
-    return notebook
+    """`pix2pix_by_hand`, run where nothing lies."""
+    return executed("pix2pix_by_hand", tmp_path_factory.mktemp("notebook"))
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory):
+    """`volumes`, run where nothing lies and with its temporary files there."""
+    folder = tmp_path_factory.mktemp("volumes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        return executed("volumes", folder)
 
 
 def outputs(notebook, kind):
@@ -54,3 +67,22 @@ def test_pix2pix_by_hand_ends_in_a_restorer_above_its_input(by_hand):
 
 def test_pix2pix_by_hand_warns_of_nothing(by_hand):
     assert outputs(by_hand, "stderr") == ""
+
+
+def test_volumes_reads_pairs_by_subject_and_position(volumes):
+    text = outputs(volumes, "stdout")
+    assert "(72, 84, 72) float32, axes RAS, 2.40 x 2.40 x 2.40 mm" in text
+    nmi, shifted = (float(re.search(rf"'{name}': '([\d.]+)'", text).group(1)) for name in ("nmi", "nmi_shifted"))
+    assert nmi > 1.1 > shifted > 1, "an aligned pair knows more of each other than a shifted one"
+    people = [set(re.findall(r"PHANTOM\d+", part)) for part in re.search(r"\{'train'.*\}", text).group(0).split("]")[:3]]
+    assert [len(p) for p in people] == [4, 1, 1] and not people[0] & people[1] and not people[0] & people[2]
+    costs = [float(value) for value in re.findall(r"shifted by [\d.]+ mm: ([\d.]+) dB", text)]
+    assert len(costs) == 3 and costs == sorted(costs, reverse=True) and costs[0] < 20
+
+
+def test_volumes_ends_in_a_synthetic_t2_on_the_grid_of_its_t1(volumes):
+    text = outputs(volumes, "stdout")
+    means = {name: float(value) for name, value in re.findall(r"^(\w+) +([\d.]+) dB", text, re.M)}
+    assert means["model"] > means["monotone"] > means["linear"] > means["input"]
+    assert re.search(r"PHANTOM\d+-T1_synthetic-T2.nii.gz: \(72, 84, 72\), axes RAS, the grid of its T1", text)
+    assert len(outputs(volumes, "image/png")) == 4 and outputs(volumes, "stderr") == ""

@@ -15,7 +15,7 @@ import numpy as np
 from skimage import exposure
 
 from experiments.attention.runs import Study
-from experiments.attention.scores import kept
+from experiments.common import kept
 from medjax import baselines
 from medjax.build import data as build_data
 from medjax.data import augment, degrade, sources

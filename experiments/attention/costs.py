@@ -17,12 +17,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from experiments.attention.runs import Study, config_of, places_text, scheduled
-from experiments.attention.scores import kept
+from experiments.common import example, kept
 from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build import networks, training
-from medjax.objective import Objective, train_step
-from medjax.types import to_signed
+from medjax.objective import train_step
 from medjax.writers import read_metrics
 
 PUBLISHED_PLACES = (16, 32, 64, 128)
@@ -63,13 +62,6 @@ def count(tree: Any) -> int:
     return int(sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(tree)))
 
 
-def example(config: ConfigDict) -> dict[str, np.ndarray]:
-    """A batch of noise in the shapes of training."""
-    side, size = config.data.crop_size, config.data.batch_size
-    images = to_signed(np.random.default_rng(0).random((size, side, side, 1), np.float32))
-    return {"source": images, "target": images, "index": np.arange(size, dtype=np.int32)}
-
-
 def rotation(study: Study, num_images: int) -> dict[str, list[float]]:
     """Seconds of single training steps {run: [rounds]}; a round takes one step of each run.
 
@@ -104,11 +96,3 @@ def published() -> list[dict[str, Any]]:
         parameters, flops = generator_cost(config)
         found.append({"places": places_text(places), "parameters": parameters, "gflop": flops / 1e9})
     return found
-
-
-def step_flops(config: ConfigDict) -> float:
-    """Operations of one whole training step, by XLA's count of the program before optimisation; nothing is computed."""
-    objective: Objective = networks.objective(config, 1000)
-    key, batch = jax.random.key(0), example(config)
-    state = jax.eval_shape(objective.init, key, batch)
-    return jax.jit(train_step(objective)).lower(state, batch, key).cost_analysis()["flops"]

@@ -17,7 +17,8 @@ import numpy as np
 from skimage.restoration import estimate_sigma
 
 from experiments.attention.runs import Study, config_of
-from experiments.attention.scores import Results, kept, score
+from experiments.attention.scores import Results
+from experiments.common import kept, score
 from medjax import baselines, evaluate
 from medjax.build import data as build_data
 from medjax.build import evaluation as build_evaluation

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from experiments.attention import plots, tables, tables_training
 from experiments.attention.elsewhere import Elsewhere
 from experiments.attention.runs import ATTENTION, RUNS, Study, config_of, epoch_steps
 from experiments.attention.scores import Results
+from experiments.common import protocol_blocks
 from medjax import report
 from medjax.build.data import Data
 from medjax.figures import NAMES
@@ -49,7 +48,7 @@ def build(
         Section("Another hospital", _elsewhere(other)),
         Section("The paper's input row", [tables.hypotheses(audit)]),
         Section("Claims of the paper", [report.claims_table(claims)]),
-        Section("Protocol and versions", _protocol(results)),
+        Section("Protocol and versions", protocol_blocks(results.summaries["baseline"][0])),
     ]
     subtitle = f"A reproduction study of paper 000 (pix2pix and self-attention), scale {study.scale_name}"
     return report.save(study.workdir / "report.html", report.page(TITLE, sections, subtitle=subtitle))
@@ -149,13 +148,3 @@ def _elsewhere(other: Elsewhere) -> list[str]:
         " images. Unit, view and finding go together in this set, so nothing here separates them."
     )
     return [report.text(opening), *tables.other_hospital(other), *plots.as_they_come(other)]
-
-
-def _protocol(results: Results) -> list[str]:
-    summary = results.summaries["baseline"][0]
-    words = lambda v: (
-        ", ".join(f"{a}: {words(b)}" for a, b in v.items()) if isinstance(v, dict) else str(np.array(v).tolist())
-    )  # noqa: E731
-    rows = [(name.replace("_", " "), words(value)) for name, value in summary["protocol"].items() if value is not None]
-    versions = ", ".join(f"{name} {value}" for name, value in summary["versions"].items())
-    return [report.table(("", ""), rows), report.text(f"Versions: {versions}.")]

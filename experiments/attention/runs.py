@@ -13,10 +13,9 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from experiments import common
 from medjax.build import config as configs
 from medjax.build import data as build_data
-from medjax.build import training
-from medjax.types import MedjaxError
 
 
 class Run(NamedTuple):
@@ -142,12 +141,7 @@ def train_all(study: Study, *, say: Callable[[str], None] = print) -> build_data
         for name in study.scale.runs:
             say(f"[{name}, seed {seed}] {RUNS[name].label}")
             config = scheduled(study, config_of(study, name, seed), len(data.splits["train"]))
-            state = training.train(config, study.folder(name, seed), say=say)
-            wanted = training.num_steps(config, len(data.splits["train"]))
-            if int(state.step) < wanted:
-                raise MedjaxError(
-                    f"{name} was stopped at step {int(state.step)} of {wanted}; the same command again resumes"
-                )
+            common.train_to_end(name, config, study.folder(name, seed), len(data.splits["train"]), say=say)
     return data
 
 

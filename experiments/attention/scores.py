@@ -6,27 +6,19 @@ Results lie in each run's workdir as `medjax evaluate` would write them; what is
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from experiments.attention.runs import RUNS, Study, config_of
-from medjax import baselines, evaluate
+from experiments.common import kept, outputs, score
+from medjax import evaluate
 from medjax.build import data as build_data
 from medjax.build import evaluation as build_evaluation
-from medjax.files import replace
 from medjax.metrics import statistics
-from medjax.rng import named
 from medjax.types import to_unit
 from medjax.writers import read_metrics
-
-POOL = 32  # test images whose outputs are kept for pictures
-COLUMNS = ("patient", "view", "sex", "age")
 
 
 @dataclass
@@ -77,14 +69,6 @@ class Results:
         return statistics.compare(self.of(run, metric), self.of(other, metric))
 
 
-def kept(path: Path, compute: Callable[[], Any]) -> Any:
-    """What `compute` gave when it was asked first, from JSON at `path`."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, json.dumps(compute(), indent=1, default=float) + "\n")
-    return json.loads(path.read_text())
-
-
 def gather(study: Study, data: build_data.Data) -> Results:
     """Score every run on the test split, or read its scores."""
     config = config_of(study, "baseline")
@@ -100,52 +84,6 @@ def gather(study: Study, data: build_data.Data) -> Results:
             results.rows.setdefault(run, []).append(read_metrics(folder))
         results.outputs[run] = outputs(study.folder(run))
     return results
-
-
-def score(
-    run: Path, data: build_data.Data, output: Path, *, params: Mapping[str, dict], progress: bool
-) -> tuple[dict, evaluate.Evaluation]:
-    """Scores of the run in `run` on the test images of `data`, with the classical rows `params`, kept in `output`."""
-    if (output / "evaluation.json").exists() and (output / "outputs.npz").exists():
-        return evaluate.read(output)
-    model = build_evaluation.load(run, which="latest")
-    predict, images = recorded(model.predict())
-    scored = evaluate.evaluate(
-        predict,
-        build_data.eval_batches(model.config, data, "test"),
-        key=named(jax.random.key(model.config.data.split_seed), "evaluation"),
-        names=data.source.names,
-        columns={name: data.source.column(name) for name in COLUMNS},
-        baselines=baselines.bind(params) or None,
-        progress=progress,
-    )
-    protocol = build_evaluation.protocol(model, data, dict(params))
-    summary = evaluate.summarise(scored, protocol=protocol, dataset=data.source.kind, split="test")
-    output.mkdir(parents=True, exist_ok=True)
-    chosen = sorted(images)
-    np.savez_compressed(output / "outputs.npz", index=chosen, image=np.stack([images[i] for i in chosen]))
-    evaluate.write(scored, output, summary=summary)
-    return summary, scored
-
-
-def recorded(predict: Callable) -> tuple[Callable, dict[int, np.ndarray]]:
-    """`predict`, and a dict in which the first outputs gather, [0, 1], by record number."""
-    images: dict[int, np.ndarray] = {}
-
-    def wrapped(batch: dict, key: jax.Array) -> dict:
-        result = predict(batch, key)
-        for i, image in zip(np.asarray(batch["index"]).tolist(), to_unit(np.asarray(result["target"])), strict=True):
-            if i in images or len(images) < POOL:
-                images[i] = image
-        return result
-
-    return wrapped, images
-
-
-def outputs(folder: Path) -> dict[int, np.ndarray]:
-    """The outputs that `score` kept."""
-    with np.load(folder / "outputs.npz") as arrays:
-        return dict(zip(arrays["index"].tolist(), arrays["image"], strict=True))
 
 
 def pairs(study: Study, data: build_data.Data, wanted: list[int]) -> dict[int, tuple[np.ndarray, np.ndarray]]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.attention.costs import step_flops
 from experiments.attention.runs import ATTENTION, Study
 from experiments.attention.scores import Results
 from experiments.claims import Claim, verdict
+from experiments.common import step_flops
 from medjax.build import config as configs
 from medjax.figures import series
 from medjax.metrics import statistics

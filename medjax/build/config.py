@@ -21,7 +21,7 @@ from medjax.types import CheckpointError, ConfigError
 # Fields that change where or how fast a run goes, but not what it computes.
 FREE_FIELDS = (
     "data.root", "data.threads", "data.verify", "train.progress", "train.tensorboard", "train.compilation_cache",
-    "init_from", "evaluation.baselines",
+    "init_from", "evaluation.baselines", "data.mri_pairs.cache",
 )  # fmt: skip
 _PACKAGES = ("medjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scikit-image", "pillow")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
+from medjax.build import config as configs
 from medjax.build.networks import lookup
 from medjax.data import idx, mri, pipeline, sources, splits, tables, volumes
 from medjax.data.degrade import OPERATIONS, Degradation
@@ -68,12 +69,34 @@ def open_source(config: ConfigDict) -> tuple[Source, str]:
     """The source of `config.data` and the folder it reads ("" for phantoms)."""
     c = config.data
     lookup({**ON_DISK, **SIMULATED}, c.source, "data source")
-    options = {name: value for name, value in c[c.source].items() if value not in ((), "") and (name, value) != ("size", 0)}
+    options = {name: _word(v) for name, v in c[c.source].items() if v not in ((), "") and (name, v) != ("size", 0)}
     source, root = _constructed(config, options)
     if c.limit and c.limit < len(source):
         chosen = generator(c.split_seed, "limit").permutation(len(source))[: c.limit]
         source = subset(source, sorted(int(i) for i in chosen))
     return source, root
+
+
+def _word(value: object) -> object:
+    """`("window",)`, which is what a flag makes of a word where numbers are the default, to `"window"`."""
+    return value[0] if isinstance(value, tuple) and len(value) == 1 and isinstance(value[0], str) else value
+
+
+def value_range(config: ConfigDict) -> object:
+    """The range of stored values that the run's source was told, a pair or "window"; None where it was told none."""
+    return _word(config.data[config.data.source].get("value_range", ())) or None
+
+
+def fixed_canvas(config: ConfigDict, workdir: str | Path | None) -> ConfigDict:
+    """`config` with the field of view that the run in `workdir` found, where the config leaves it to the data: a canvas
+    must not change with the other files of a folder.
+    """
+    known = configs.resolved(workdir).get("fov_mm") if workdir and (Path(workdir) / "config.json").exists() else None
+    if known is None or config.data[config.data.source].get("fov_mm", None) != 0:
+        return config
+    config = config.copy_and_resolve_references()
+    config.data[config.data.source].fov_mm = float(known)
+    return config
 
 
 def _constructed(config: ConfigDict, options: dict) -> tuple[Source, str]:
@@ -119,7 +142,7 @@ def open_data(config: ConfigDict, workdir: str | Path | None = None) -> Data:
 
     Raises DataError or ConfigError before any training step; an overlap of patients is an error.
     """
-    source, root = open_source(config)
+    source, root = open_source(fixed_canvas(config, workdir))
     path = Path(workdir) / "splits.json" if workdir else None
     if path is not None and path.exists():
         found = splits.from_names(source.records, _read_splits(path))

@@ -16,9 +16,10 @@ from ml_collections import ConfigDict
 from medjax import baselines, evaluate, formats, inference
 from medjax.build import config as configs
 from medjax.build import data as build_data
-from medjax.build import networks
+from medjax.build import networks, protocol
 from medjax.build.training import set_up_jax
 from medjax.checkpoint import Checkpoints, load_into
+from medjax.data.records import Source
 from medjax.objective import Objective
 from medjax.rng import named
 from medjax.state import TrainState
@@ -29,6 +30,7 @@ FITTING_IMAGES = 200
 SPLITS = ("train", "validation", "test")
 COLUMNS = ("patient", "sex", "age", "view", "labels")
 GROUPS = COLUMNS[1:]
+SHARED = ("direction", "plane", "context", "fov_mm", "percentiles")  # what a model of slices was trained to see
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,6 @@ def score_run(
     data_root, data_source: another data set, all of whose images are then the test set (not for its own source).
     by: a column by which the table is split. num_samples: draws behind the standard-deviation map; 0: none.
     """
-    if by is not None and by not in GROUPS:
-        raise ConfigError(f"no column {by!r} to split the table by; there are {', '.join(GROUPS)}")
     if split not in SPLITS:
         raise ConfigError(f"no split {split!r}; there are {', '.join(SPLITS)}")
     model = load(workdir, which=which)
@@ -139,25 +139,40 @@ def score_run(
         )
     if data_source and split != "test":
         raise ConfigError(f"all of another data set is its test split: there is no {split!r} of {data_source}")
-    own = build_data.open_data(_moved(config, data_root if not data_source else None), workdir)
-    data = _elsewhere(config, data_source, data_root) if data_source else own
-    params = tuned_baselines(config, own, progress=progress)
+    own = data = build_data.open_data(_moved(config, data_root if not data_source else None), workdir)
+    if data_source:
+        config = build_data.fixed_canvas(config, workdir)
+        data = _elsewhere(config, data_source, data_root, paired=own.source.paired)
     records = data.source.records
+    columns = _columns(data.source, by)
+    params = tuned_baselines(config, own, progress=progress)
     evaluation = evaluate.evaluate(
         model.predict(),
         build_data.eval_batches(config, data, split),
         key=named(jax.random.key(config.data.split_seed), "evaluation"),
         names=[r.name for r in records],
-        columns={name: data.source.column(name) for name in COLUMNS},
+        columns=columns,
         baselines=baselines.bind(params),
         sample=model.sample() if num_samples else None,
         num_samples=num_samples,
         progress=progress,
     )
-    summary = evaluate.summarise(evaluation, protocol=protocol(model, data, params), dataset=data.source.kind, split=split, by=by)
+    stated = protocol.of(config, data, params, step=model.step)
+    summary = evaluate.summarise(evaluation, protocol=stated, dataset=data.source.kind, split=split, by=by)
     summary["versions"] = configs.versions()
     evaluate.write(evaluation, Path(output or workdir), summary=summary)
     return summary
+
+
+def _columns(source: Source, by: str | None) -> dict[str, list]:
+    """What is known of each image, and the column `by`; ConfigError where it is known of none."""
+    columns = {name: source.column(name) for name in COLUMNS}
+    if by is not None and by not in columns:
+        columns[by] = source.column(by)
+    if by is not None and not any(value not in ("", None) for value in columns[by]):
+        there = [n for n in (*GROUPS, *source.records[0].extra) if any(v not in ("", None) for v in source.column(n))]
+        raise ConfigError(f"no column {by!r} to split the table by; there are {', '.join(there) or 'none'}")
+    return columns
 
 
 def _moved(config: ConfigDict, root: str | None) -> ConfigDict:
@@ -166,36 +181,19 @@ def _moved(config: ConfigDict, root: str | None) -> ConfigDict:
     return config
 
 
-def _elsewhere(config: ConfigDict, kind: str, root: str | None) -> build_data.Data:
+def _elsewhere(config: ConfigDict, kind: str, root: str | None, *, paired: bool) -> build_data.Data:
     """Another data set, degraded as the run's own: all of it is a test set."""
     other = config.copy_and_resolve_references()
     other.data.update(source=kind, root=root or "", limit=0)
+    own, theirs = config.data[config.data.source], other.data.get(kind, {})
+    theirs.update({name: own[name] for name in SHARED if name in own and name in theirs})
     source, found = build_data.open_source(other)
+    if source.paired != paired:
+        kinds = "pairs" if source.paired else "single images", "pairs" if paired else "single images"
+        raise ConfigError(f"{kind} holds {kinds[0]} where the run was trained on {kinds[1]} ({config.data.source})")
     return build_data.Data(
         source, {"test": np.arange(len(source))}, build_data.degradation_of(other, source), found
     )
-
-
-def protocol(model: Model, data: build_data.Data, params: dict[str, Any]) -> dict[str, Any]:
-    """What the figures depend on, for the result file."""
-    c = model.config
-    degradation = "none: the data set's own pairs"
-    if data.degradation is not None:
-        d = data.degradation
-        params_used = {k: dict(v) for k, v in d.params.items()}
-        degradation = {"steps": list(d.steps), "params": params_used, "size": d.size or c.data.image_size}
-    return {
-        "resolution": c.data.image_size,
-        "resampler": "lanczos (Pillow), to a square",
-        "value_range": list(c.data[data.source.kind].get("value_range", ())) or "of the stored type",
-        "degradation": degradation,
-        "baselines": params,
-        "predict_norm": c.generator.get("predict_norm", "none"),
-        "checkpoint_step": model.step,
-        "training_data": c.data.source,
-        "split_seed": c.data.split_seed,
-        "train_seed": c.seed,
-    }
 
 
 def enhance(
@@ -240,5 +238,5 @@ def enhance(
         scale=scale,
         size=(c.image_size, c.image_size),
         tile=tile or max(c.crop_size, 256),
-        value_range=c[c.source].get("value_range") or None,
+        value_range=build_data.value_range(model.config),
     )

@@ -7,7 +7,10 @@ translation is written in the input's own scale of intensities, since MR values 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -15,6 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from medjax import formats, inference
 from medjax.build.evaluation import Model, load
 from medjax.data import intensities, slices
 from medjax.formats.volume import (
@@ -23,17 +27,23 @@ from medjax.formats.volume import (
     from_ras,
     is_volume,
     list_volumes,
+    read_series,
     read_volume,
     to_ras,
     volume_suffix,
     with_values,
     write_volume,
 )
-from medjax.inference import Outcome
 from medjax.slicewise import through_slices
 from medjax.types import ConfigError, DataError, MedjaxError
 
 VOLUMETRIC = ("mri_pairs", "phantom_mri", "volumes")
+# What a DICOM header says of the scan that was not made; "RM" is the standard's word for research.
+NO_ACQUISITION = {
+    "ScanningSequence": "RM", "SequenceVariant": "NONE", "EchoTime": None, "RepetitionTime": None, "InversionTime": None,
+    "SequenceName": None, "ProtocolName": None, "FlipAngle": None, "EchoTrainLength": None, "EchoNumbers": None,
+    "ScanOptions": None, "PulseSequenceName": None,
+}  # fmt: skip
 
 
 def options_of(config: ConfigDict) -> ConfigDict:
@@ -48,8 +58,10 @@ def enhance_volume(
 ) -> Volume:
     """The volume enhanced or translated slice by slice, on the same grid; float32 values in the input's scale.
 
-    plane: across which the slices are cut; "" is that of training. Slices without a voxel of the head stay as they are in
-    an enhancement and are 0 in a translation.
+    plane: across which the slices are cut; "" is that of training. A translation has nothing (the value that means 0)
+    outside the head. Warns where the head is wider than the canvas or reaches beyond the slices trained on.
+
+    Raises DataError for a volume of another kind than the run's: MR where it takes CT, or CT where it takes MR.
     """
     options, config = options_of(model.config), model.config
     translation = "direction" in options
@@ -58,6 +70,7 @@ def enhance_volume(
     fov = options.fov_mm or float(model.resolved.get("fov_mm", 0))
     plan = slices.slice_plan(ras, plane=plane or options.plane, fov_mm=fov, centre=centre)
     numbers = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != plan.axis)))
+    _warn(volume, options, plan, mask, numbers)
     context = options.get("context", 0)
     out = np.zeros_like(unit) if translation else unit.copy()
     predict, key = model.predict(), jax.random.key(0)
@@ -80,8 +93,28 @@ def enhance_volume(
     return with_values(volume, from_ras(values, volume))
 
 
+def _warn(volume: Volume, options: ConfigDict, plan: slices.Plan, mask: np.ndarray, numbers: np.ndarray) -> None:
+    """Says what part of the volume the run has never seen, or cannot see."""
+    name, side, spacing = volume.path or "the volume", plan.side * plan.pixel_mm, to_ras(volume).spacing
+    shown = {a: np.flatnonzero(mask.any(axis=tuple(b for b in range(3) if b != a))) for a in slices.in_plane(plan.axis)}
+    widest = max(np.ptp(where) * spacing[a] for a, where in shown.items())
+    if widest > side + 1:
+        warnings.warn(f"{name}: the head is {widest:.0f} mm wide and the canvas {side:.0f}; the rest is left out", stacklevel=3)
+    if len(options.range_mm):
+        low, high = options.range_mm
+        beyond = np.mean((plan.positions[numbers] < low) | (plan.positions[numbers] > high))
+        if beyond > 0.1:
+            told = f"{name}: {beyond:.0%} of the slices lie beyond the {low:g} to {high:g} mm that the run was trained on"
+            warnings.warn(told, stacklevel=3)
+
+
 def _measured(volume: Volume, options: ConfigDict) -> tuple:
     """(RAS volume, mask, centre of the canvases or None, the values of 0 and 1) by the rule of the run's source."""
+    is_ct, takes_ct = intensities.looks_like_ct(volume.values), bool(options.get("window", ()))
+    if is_ct != takes_ct:
+        kind = "CT (it has values far below 0)" if is_ct else "no CT (it has no values far below 0)"
+        wanted = "CT in HU" if takes_ct else "MR"
+        raise DataError(f"{volume.path or 'the volume'} is {kind}, where the run takes {wanted}")
     if "window" not in options:
         mask = options.get("mask", "auto")
         head = intensities.read_head(volume, percentiles=options.percentiles, mask=mask)
@@ -100,23 +133,44 @@ def suffix_of(config: ConfigDict) -> str:
     return f"_synthetic-{direction[1]}" if direction else ""
 
 
-def plan(inputs: Sequence[str | Path], output: Path, *, suffix: str) -> list[tuple[Path, Path]]:
-    """(input, output) for each volume; folders that are no series themselves are searched to their depth."""
-    found: dict[Path, Path] = {}
-    for given in map(Path, inputs):
-        if not given.exists():
-            raise DataError(f"{given}: no such file or folder")
-        for path in [given] if is_volume(given) else list_volumes(given, recursive=True):
-            relative = path.relative_to(given) if path != given else Path(path.name)
-            ending = volume_suffix(path)
-            stem = relative.name[: len(relative.name) - len(ending)]
-            target = output / relative.with_name(f"{stem}{suffix}{ending}")
-            if target in found.values():
-                raise DataError(f"{path}: another input has the same name, so {target.name} would be written twice")
-            if target.resolve() == path.resolve():
-                raise ConfigError(f"{path}: the output would replace an input; give another output folder")
-            found[path] = target
-    return list(found.items())
+def plan(inputs: Sequence[str | Path], output: Path, *, config: ConfigDict) -> list[tuple[Path, Path]]:
+    """(input, output) for each volume; see `inference.plan`. Folders that are no series themselves are searched, and what
+    is there of the target contrast, or is a single image, is left out with a warning.
+    """
+    suffix, target = suffix_of(config), options_of(config).get("direction", ("", ""))[1]
+
+    def listed(given: Path) -> list[Path]:
+        if given.is_dir() and not is_volume(given):
+            found = list_volumes(given, recursive=True)
+            kept = [p for p in found if not target or not re.search(rf"[-_]{re.escape(target)}$", _parts(p.name)[0])]
+            if len(kept) < len(found):
+                warnings.warn(f"{len(found) - len(kept)} volumes of {given} are {target} already and are left out", stacklevel=2)
+            return kept
+        if not is_volume(given):
+            raise DataError(f"{given} is no volume: this run takes NIfTI files, folders of a DICOM series, multi-frame files")
+        return [given]
+
+    def renamed(name: str) -> str:
+        stem, ending = _parts(name)
+        return f"{stem}{suffix}{ending}"
+
+    return inference.plan(inputs, output, listed=listed, renamed=renamed)
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """A volume's name and its ending; a folder of a series has none."""
+    ending = volume_suffix(name) or next((s for s in formats.SUFFIXES if name.lower().endswith(s)), "")
+    return name[: len(name) - len(ending)], ending
+
+
+def _members(path: Path, target: Path) -> Iterator[tuple[Volume, Path]]:
+    """The volumes at `path` with the places they go to: one, or every series of a folder."""
+    if not path.is_dir():
+        yield read_volume(path), target
+        return
+    found = list(read_series(path).values())
+    for number, volume in enumerate(found, start=1):
+        yield volume, target if len(found) == 1 else target.with_name(f"{target.name}_series-{number}")
 
 
 def enhance(
@@ -129,22 +183,29 @@ def enhance(
     overwrite: bool = False,
     deidentify: bool = False,
     progress: bool = True,
-) -> Outcome:
+) -> inference.Outcome:
     """Enhance or translate volumes into `output` by a trained run; the counterpart of `evaluation.enhance`.
 
     A volume that fails is reported in `failed` and the others go on.
     """
     model = load(workdir, which=which)
-    outcome, suffix = Outcome([], [], []), suffix_of(model.config)
+    outcome, suffix = inference.Outcome([], [], []), suffix_of(model.config)
+    options = options_of(model.config)
     derivation = Derivation(series=suffix.removeprefix("_") or "enhanced by medjax", deidentify=deidentify)
-    for path, target in plan(inputs, Path(output), suffix=suffix):
+    if suffix:
+        source, target = options.direction
+        text = f"Synthetic {target} computed from {source} by medjax; no acquisition; not for diagnosis"
+        derivation = replace(derivation, description=text, changed=NO_ACQUISITION)
+    for path, output_path in plan(inputs, Path(output), config=model.config):
         try:
-            if target.exists() and not overwrite:
-                raise DataError(f"{target}: exists already and is not overwritten unless asked")
-            result = enhance_volume(model, read_volume(path), plane=plane, progress=progress)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_volume(target, result, derivation=derivation)
-            outcome.written.append(target)
-        except (MedjaxError, OSError) as error:
-            outcome.failed.append((path, str(error) if str(path) in str(error) else f"{path}: {error}"))
+            for volume, place in _members(path, output_path):
+                if place.exists() and not overwrite:
+                    raise DataError(f"{place}: exists already and is not overwritten unless asked")
+                result = enhance_volume(model, volume, plane=plane, progress=progress)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                write_volume(place, result, derivation=derivation)
+                outcome.written.append(place)
+        except Exception as error:  # whatever is wrong with one file must not cost the user the others
+            cause = str(error) if isinstance(error, MedjaxError | OSError) else f"{type(error).__name__}: {error}"
+            outcome.failed.append((path, cause if str(path) in cause else f"{path}: {cause}"))
     return outcome

@@ -22,6 +22,7 @@ from medjax.types import ConfigError, DataError
 
 MASKS = ("auto", "support", "otsu")
 HEAD_MM = 160.0  # from the top of the head down: below lies the neck, whose length belongs to the field of view
+AIR_HU = -200.0
 _STRIPPED = 1 / 3
 _COARSE_MM = 2.0
 _CLOSING_MM = 6.0
@@ -151,6 +152,11 @@ def percentile_window(
     if not high > low:
         raise DataError(f"{name} has no contrast inside the head: its percentiles are {low:g} and {high:g}")
     return low, float(high)
+
+
+def looks_like_ct(values: np.ndarray) -> bool:
+    """Whether a real share of the values lies where only air in HU does; MR has none there but for interpolation."""
+    return bool(np.mean(values < AIR_HU) > 0.02)
 
 
 def to_unit_range(values: np.ndarray, low: float, high: float) -> np.ndarray:

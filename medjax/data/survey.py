@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,9 +17,11 @@ import numpy as np
 from medjax.data.alignment import SHIFT_MM, Alignment, alignment, resample
 from medjax.data.intensities import Head, read_head
 from medjax.data.registration import rigid
+from medjax.files import replace
 from medjax.types import ConfigError, DataError
 
 REGISTRATION = ("refuse", "rigid")
+_SAME = 1.9  # normalised mutual information of an image with itself is 2
 _VERSION = 1  # of what is measured; part of the key
 _ENDS = 1 << 16  # bytes at either end of a file that go into the key
 OFF = "off"
@@ -88,6 +89,8 @@ def survey(
         known = _measure(paths, registration, percentiles, mask)
         if place:
             _remember(place, known, asked=cache is not None)
+    if known.after.nmi > _SAME:
+        raise DataError(f"{paths[0]} and {paths[1]} show the same image, where two contrasts are expected")
     if not known.after.aligned:
         raise DataError(_refusal(paths, known, registration))
     return known
@@ -180,12 +183,10 @@ def _remembered(place: Path) -> Survey | None:
 
 
 def _remember(place: Path, known: Survey, *, asked: bool) -> None:
-    """Written beside and renamed, so that no reader meets half a file; the default folder may be out of reach."""
+    """The default folder may be out of reach, which is no error."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=place.parent, suffix=".part", delete=False) as file:
-            json.dump(asdict(known), file)
-        os.replace(file.name, place)
+        replace(place, json.dumps(asdict(known)))
     except OSError as error:
         if asked:
             raise DataError(f"the cache folder {place.parent} cannot be written ({error.strerror or error})") from error

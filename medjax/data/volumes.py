@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax.data.intensities import head_mask, percentile_window, to_unit_range
+from medjax.data.intensities import head_mask, looks_like_ct, percentile_window, to_unit_range
 from medjax.data.recent import Recent
 from medjax.data.records import Images, Record, Source, patient_note, patient_of, some
 from medjax.data.slices import Plan, choose_slices, cut, grid_plan, in_plane, plane_axis
@@ -138,10 +138,10 @@ def _measured(name: str, path: Path, number: int, arrays, window, percentiles: S
         padding = 0.0
     else:
         low, high = map(float, window)
-        if low < 0 <= values.min():
+        if low < 0 and not looks_like_ct(values):
             raise DataError(
-                f"{path} has no value below 0, so it is no CT and has no window of {low:g} to {high:g} HU; "
-                f'window="{PERCENTILES}" suits MR'
+                f"{path} has hardly a value far below 0, so it is no CT and has no window of {low:g} to {high:g} HU; "
+                f"window={PERCENTILES} suits MR"
             )
     return _Found(name, str(path), number, values.shape, affine, low, high, padding)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,15 @@ class Derivation:
 
     description: what was done (DerivationDescription); series: added to the series' description; deidentify: apply
     `medjax.formats.deidentify`; key: outputs with one key that come from one series form one series (and de-identified
-    ones keep their relations). By default a key of this process.
+    ones keep their relations). By default a key of this process. changed: {keyword: value, or None to leave it out} of
+    attributes that are no longer true of the output, where the source has them.
     """
 
     description: str = "Image computed by medjax; not for diagnosis"
     series: str = "medjax"
     deidentify: bool = False
     key: str = field(default_factory=lambda: _PROCESS, repr=False)
+    changed: Mapping[str, Any] = field(default_factory=dict)
 
 
 _PROCESS = str(uid.generate_uid())
@@ -94,6 +97,12 @@ def derived(header: Header, stored: np.ndarray, form: Layout, derivation: Deriva
     content = hashlib.sha256(stored.tobytes()).hexdigest()
     dataset.SeriesInstanceUID = hashed_uid(derivation.key, "series", series, derivation.description)
     dataset.SOPInstanceUID = hashed_uid(derivation.key, "instance", instance, derivation.description, content)
+    for name, value in derivation.changed.items():
+        if name in dataset:
+            if value is None:
+                delattr(dataset, name)
+            else:
+                setattr(dataset, name, value)
     _describe(dataset, source, derivation)
     _refer(dataset, source)
     if _was_lossy(source):

@@ -45,9 +45,9 @@ def rows(scores: Scores) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def main_metric(scores: Scores) -> str:
-    """What images and baselines are ordered by: PSNR, or the first metric where it was not computed."""
+    """What images and baselines are ordered by: PSNR, inside the region where there is one, else the first metric."""
     present = next(iter(scores.values()))
-    return "psnr" if "psnr" in present else next(iter(present))
+    return next((name for name in ("psnr_inside", "psnr") if name in present), next(iter(present)))
 
 
 def best_baseline(scores: Scores) -> str | None:
