@@ -142,7 +142,7 @@ def test_a_pair_that_does_not_fit_is_refused_or_registered(tmp_path):
     source = opened(tmp_path, registration="rigid", cache=str(cache), range_mm=(-6, 6))
     extra = source.records[0].extra
     assert extra["registration"] == "rigid" and float(extra["nmi"]) > float(extra["nmi_before"]) + 0.1
-    assert len(list(cache.iterdir())) == 1 and "odd" in source.notes[0]
+    assert len(list(cache.iterdir())) == 1 and any("odd (" in note and "before and after" in note for note in source.notes)
     save_pair(tmp_path / "straight", "odd", t1=fine)
     straight = opened(tmp_path / "straight", range_mm=(-6, 6))
     error = np.abs(source.load(3)["target"] - straight.load(3)["target"])[straight.load(3)["region"] == 1]

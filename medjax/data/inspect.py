@@ -34,7 +34,7 @@ def find_source(root: str | os.PathLike, *, value_range: formats.ValueRange = No
     """Recognises the layout of `root`: NIH's table, Actualmed's, `source/` and `target/`, or a folder of images."""
     root = Path(root)
     if not root.is_dir():
-        raise DataError(f"the data folder {root} is absent")
+        raise DataError(f"{root} is {'a file, where a data folder is expected' if root.exists() else 'absent'}")
     if _is_nih(root):
         return nih_cxr14(root, missing="skip", views=None)
     if _mentions(root / "metadata.csv", "imagename"):
@@ -221,11 +221,13 @@ def format_report(report: Mapping[str, Any]) -> str:
 
 
 def _range_hint(report: Mapping[str, Any]) -> list[str]:
-    """12-bit values in 16-bit files would be nearly black."""
-    high = report["range"][1]
+    """12-bit values in 16-bit files would be nearly black, HU in theirs nearly flat grey."""
+    low, high = report["range"]
     if any("uint16" in depth for depth in report["depths"]) and high < 65535 / 4:
         top = 2 ** int(np.ceil(np.log2(high + 1))) - 1
         return [f"  HINT          16-bit files whose values end at {high:g}: state value_range=(0, {top})"]
+    if any("int16" in depth for depth in report["depths"]) and low < 0 and high - low < 65535 / 4:
+        return [f"  HINT          signed files with values from {low:g} to {high:g}: state value_range, for CT (-1000, 400)"]
     return []
 
 

@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from tqdm import tqdm
 
+from medjax.data.alignment import SHIFT_MM
 from medjax.data.recent import Recent
 from medjax.data.records import Images, Record, Source, some
 from medjax.data.slices import Plan, choose_slices, cut, grid_plan, in_plane, plane_axis, stack
@@ -142,10 +143,15 @@ def _record(name: str, paths: tuple[str, str], plan: Plan, k: int, shared: Mappi
 def _notes(
     known: Mapping[str, Survey], plans: Mapping[str, Plan], chosen: Mapping[str, list[int]], fov: float, by_index: bool
 ) -> list[str]:
-    notes = []
-    registered = [name for name, s in known.items() if s.transform is not None]
+    ends = lambda values: f"{min(values):.3f} to {max(values):.3f}"  # noqa: E731
+    scores = [s.after for s in known.values()]
+    notes = [
+        f"alignment of {len(known)} pairs, normalised mutual information: {ends([a.nmi for a in scores])}, "
+        f"shifted by {SHIFT_MM:g} mm {ends([a.shifted for a in scores])}"
+    ]
+    registered = [f"{n} ({s.before.nmi:.3f} to {s.after.nmi:.3f})" for n, s in known.items() if s.transform is not None]
     if registered:
-        notes.append(f"{len(registered)} of {len(known)} pairs were registered: {some(registered)}")
+        notes.append(f"{len(registered)} of {len(known)} pairs were registered (score before and after): {some(registered)}")
     loose = [f"{name} ({s.after.best})" for name, s in known.items() if s.after.best != "0"]
     if loose:
         notes.append(f"{len(loose)} pairs would fit better with the target shifted: {some(loose)}")
