@@ -1,4 +1,4 @@
-"""The command line: `medjax train | evaluate | enhance | inspect`.
+"""The command line: `medjax train | evaluate | enhance | compare | inspect`.
 
 `main(argv)` returns the exit status: 0; 1 for data, files and checkpoints that cannot be used or where some file failed;
 2 for a wrong flag, config or combination. Errors are one sentence on stderr.
@@ -84,6 +84,16 @@ def _enhance(args: argparse.Namespace, overrides: list[str]) -> int:
     return 1 if outcome.failed else 0
 
 
+def _compare(args: argparse.Namespace, overrides: list[str]) -> int:
+    from medjax.build import compare, compare_files
+
+    metrics = tuple(name for name in args.metrics.split(",") if name)
+    print(compare_files.markdown(compare.compare(args.runs, baseline=args.baseline, metrics=metrics, output=args.output)))
+    if args.output:
+        print(f"\nwritten: {args.output}")
+    return 0
+
+
 def _inspect(args: argparse.Namespace, overrides: list[str]) -> int:
     from medjax.data import inspect
 
@@ -128,6 +138,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     sub.add_argument("--plane", choices=("axial", "coronal", "sagittal"), default="", help="slices of volumes (default: trained)")
     sub.add_argument("--deidentify", action="store_true", help="DICOM: remove what identifies the patient")
+
+    sub = command("compare", _compare, "Compare evaluated runs: differences, intervals, adjusted p-values, over seeds too.")
+    sub.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="evaluated workdirs, or folders of seed_0, seed_1, ...")
+    sub.add_argument("--baseline", type=Path, help="the run that the others are compared with (default: the first)")
+    sub.add_argument("--metrics", default="", help="names, with commas between (default: those that all runs have)")
+    sub.add_argument("--output", type=Path, help="a folder for comparison.json, .csv, .md and figures")
 
     sub = command("inspect", _inspect, "Look at a data folder before any training.")
     sub.add_argument("data", type=Path, metavar="DATA")

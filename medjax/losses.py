@@ -6,7 +6,8 @@ functions of logits: `generator(real, fake)` and `discriminator(real, fake)`, ea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -42,6 +43,39 @@ def regression(name: str) -> Callable[[Array, Array], Array]:
     if name not in REGRESSION:
         raise ConfigError(f"unknown loss {name!r}; known: {', '.join(REGRESSION)}")
     return REGRESSION[name]
+
+
+def perceptual(
+    features: Callable[[Array], Mapping[str, Array]], layers: Mapping[str, float], *, distance: str = "l1"
+) -> Callable[[Array, Array], Array]:
+    """The distance of two images in the maps of a feature network, `(prediction, target) -> [B]` (Johnson et al. 2016, eq. 2).
+
+    Args:
+      features: images `[B, H, W, C]` in [0, 1] to `{layer: [B, H, W, C] or [B, D]}`; prediction and target are in [-1, 1]
+        and are mapped without clipping, which would stop gradients.
+      layers: weight of each layer; a layer's name says whether it is taken before the activation (ESRGAN, Wang et al.
+        2018, sec. 3.2: conv5_4) or after it (SRGAN, Ledig et al. 2017, eq. 5: relu5_4).
+      distance: one of `REGRESSION`, the mean over a layer's values.
+
+    No gradient flows into the target, and its maps are not kept for the backward pass. Raises ConfigError for no layers,
+    a negative weight, an unknown distance, and, when first traced, a layer that the network does not have.
+    """
+    compared = regression(distance)
+    bad = [layer for layer, weight in layers.items() if not (math.isfinite(weight) and weight >= 0)]
+    if not layers or bad:
+        told = f"the weight {layers[bad[0]]} of layer {bad[0]!r}" if bad else "no layer"
+        raise ConfigError(f"a perceptual loss needs layers with weights of at least 0, not {told}")
+
+    def loss(prediction: Array, target: Array) -> Array:
+        found = features((prediction + 1) / 2)
+        wanted = features(jax.lax.stop_gradient((target + 1) / 2))
+        unknown = [layer for layer in layers if layer not in found]
+        if unknown:
+            raise ConfigError(f"the feature network has no layer {unknown[0]!r}; it has {', '.join(found)}")
+        terms = [w * compared(found[layer], jax.lax.stop_gradient(wanted[layer])) for layer, w in layers.items()]
+        return jnp.sum(jnp.stack(terms), 0)
+
+    return loss
 
 
 class Adversary(NamedTuple):

@@ -82,3 +82,56 @@ def test_an_undecided_vanilla_discriminator_costs_two_log_two():
 def test_unknown_names_list_the_known_ones(find, name):
     with pytest.raises(ConfigError, match=f"{name}.*known: "):
         find(name)
+
+
+KERNEL = np.random.default_rng(1).normal(size=(3, 3, 1, 4)).astype(np.float32)
+
+
+def maps(images):
+    """A network of one convolution, tapped before and after its activation, and again at half the size."""
+    conv = jax.lax.conv_general_dilated(images, KERNEL, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return {"conv": conv, "relu": jax.nn.relu(conv), "half": jax.nn.relu(conv)[:, ::2, ::2]}
+
+
+IMAGES = np.random.default_rng(2).uniform(-1, 1, size=(2, 3, 8, 10, 1)).astype(np.float32)
+
+
+def by_hand(image):
+    image = (image.astype(np.float64) + 1) / 2
+    windows = np.lib.stride_tricks.sliding_window_view(image[..., 0], (3, 3), axis=(1, 2))
+    return np.einsum("bhwij,ijc->bhwc", windows, KERNEL[:, :, 0])
+
+
+@pytest.mark.parametrize("distance, compared", [("l1", np.abs), ("l2", np.square)])
+def test_perceptual_is_the_weighted_sum_of_its_layers(distance, compared):
+    a, b = by_hand(IMAGES[0]), by_hand(IMAGES[1])
+    expected = 2 * compared(a - b).mean((1, 2, 3)) + 0.5 * compared(np.maximum(a, 0) - np.maximum(b, 0)).mean((1, 2, 3))
+    loss = losses.perceptual(maps, {"conv": 2.0, "relu": 0.5}, distance=distance)
+    np.testing.assert_allclose(jax.jit(loss)(*IMAGES), expected, rtol=1e-5)
+
+
+def test_before_and_after_the_activation_differ_and_equal_images_cost_nothing():
+    before, after = (losses.perceptual(maps, {name: 1.0}) for name in ("conv", "relu"))
+    assert (np.asarray(before(*IMAGES)) > np.asarray(after(*IMAGES))).all()
+    assert not np.asarray(before(IMAGES[0], IMAGES[0])).any()
+
+
+def test_perceptual_pulls_the_prediction_and_not_the_target():
+    loss = losses.perceptual(maps, {"conv": 1.0}, distance="l2")
+    pull = jax.grad(lambda x, y: loss(x, y).sum(), (0, 1))
+    prediction, target = pull(*map(jnp.asarray, IMAGES))
+    assert float(jnp.abs(prediction).max()) > 0 and float(jnp.abs(target).max()) == 0
+    step = 1e-3 * prediction / jnp.abs(prediction).max()
+    assert float(loss(IMAGES[0] - step, IMAGES[1]).sum()) < float(loss(*IMAGES).sum())
+    outside = pull(jnp.full((1, 8, 10, 1), 1.2), jnp.zeros((1, 8, 10, 1)))[0]
+    assert float(jnp.abs(outside).max()) > 0  # beyond white it is still pulled back
+
+
+def test_perceptual_of_bad_layers():
+    with pytest.raises(ConfigError, match="'relu9_9'.*it has conv, relu, half"):
+        losses.perceptual(maps, {"relu9_9": 1.0})(*IMAGES)
+    for layers in ({}, {"conv": -1.0}, {"conv": float("nan")}):
+        with pytest.raises(ConfigError, match="at least 0"):
+            losses.perceptual(maps, layers)
+    with pytest.raises(ConfigError, match="known: "):
+        losses.perceptual(maps, {"conv": 1.0}, distance="l7")
