@@ -1,4 +1,5 @@
-"""The command line: `medjax train | evaluate | enhance | compare | inspect`.
+"""The command line: `medjax train | evaluate | enhance | compare | import-weights | export-weights |
+inspect`.
 
 `main(argv)` returns the exit status: 0; 1 for data, files and checkpoints that cannot be used or where some file failed;
 2 for a wrong flag, config or combination. Errors are one sentence on stderr.
@@ -94,6 +95,22 @@ def _compare(args: argparse.Namespace, overrides: list[str]) -> int:
     return 0
 
 
+def _import_weights(args: argparse.Namespace, overrides: list[str]) -> int:
+    from medjax.build import importing
+
+    importing.import_weights(
+        args.model, args.file, args.workdir, discriminator=args.discriminator, entry=args.entry, overrides=overrides
+    )
+    return 0
+
+
+def _export_weights(args: argparse.Namespace, overrides: list[str]) -> int:
+    from medjax.build import importing
+
+    print(f"written: {args.file} and {importing.export(args.workdir, args.file, which=args.checkpoint)}")
+    return 0
+
+
 def _inspect(args: argparse.Namespace, overrides: list[str]) -> int:
     from medjax.data import inspect
 
@@ -145,6 +162,18 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--metrics", default="", help="names, with commas between (default: those that all runs have)")
     sub.add_argument("--output", type=Path, help="a folder for comparison.json, .csv, .md and figures")
 
+    sub = command("import-weights", _import_weights, "Make a workdir of a published or your own PyTorch model.")
+    sub.add_argument("file", type=Path, metavar="FILE", help=".safetensors, .npz, or .pth where torch is installed")
+    sub.add_argument("--model", required=True, help="unet_256, unet_128, resnet_9blocks, resnet_6blocks, rrdbnet, srresnet")
+    sub.add_argument("--workdir", required=True, type=Path)
+    sub.add_argument("--discriminator", default="", help="the file of its PatchGAN, to go on training")
+    sub.add_argument("--entry", default="", help="the entry of the file that holds the tensors, e.g. params_ema")
+
+    sub = command("export-weights", _export_weights, "Write a run's generator as safetensors with a model card.")
+    sub.add_argument("file", type=Path, metavar="FILE")
+    sub.add_argument("--workdir", required=True, type=Path)
+    sub.add_argument("--checkpoint", choices=("best", "latest"), default="best")
+
     sub = command("inspect", _inspect, "Look at a data folder before any training.")
     sub.add_argument("data", type=Path, metavar="DATA")
     sub.add_argument("--sheet", type=Path, help="a PNG file for the contact sheet")
@@ -175,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.showwarning = lambda message, *_, **__: print(f"medjax: warning: {message}", file=sys.stderr)
     try:
         overrides = _overrides(rest)
-        if overrides and args.command != "train":
+        if overrides and args.command not in ("train", "import-weights"):
             raise ConfigError(f"medjax {args.command} takes the config of its workdir and no --config flags")
         return args.run(args, overrides)
     except MedjaxError as error:

@@ -10,6 +10,7 @@ import optax
 from ml_collections import ConfigDict
 
 from medjax import losses, objectives
+from medjax.build.published import PUBLISHED
 from medjax.models.discriminators import MultiScale, PatchGAN
 from medjax.models.restorer import Restorer
 from medjax.models.unet import UNet
@@ -38,7 +39,7 @@ def _patchgan(config: ConfigDict, *, scales: int = 1, **options: object) -> nn.M
     return PatchGAN(**options) if scales == 1 else MultiScale(scales=scales, **options)
 
 
-GENERATORS = {"unet": _unet, "restorer": _restorer}
+GENERATORS = {"unet": _unet, "restorer": _restorer, **PUBLISHED}
 DISCRIMINATORS = {"patchgan": _patchgan}
 
 

@@ -18,17 +18,18 @@ class PatchGAN(nn.Module):
     """The 70x70 PatchGAN of pix2pix (Isola et al. 2017, section 6.1.2): C64-C128-C256-C512, 30x30 logits at 256.
 
     `layers` stride-2 convolutions (3: receptive field 70), then two of stride 1. 2.76 million parameters for 1+1
-    channels.
+    channels. use_bias: of the convolutions between; None: where no affine norm follows.
     """
 
     features: int = 64
     layers: int = 3
     norm: str = "batch"
     dtype: jnp.dtype | None = None
+    use_bias: bool | None = None
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> list[list[Array]]:
-        plain = self.norm in ("none", "instance")
+        plain = self.norm in ("none", "instance") if self.use_bias is None else self.use_bias
         h, maps = x, []
         for i in range(self.layers + 1):
             if min(h.shape[1:3]) < 2:

@@ -47,7 +47,9 @@ class UNet(nn.Module):
     """U-Net with `levels` stride-2 levels (None: from `image_size`), dropout in the first three decoder blocks.
 
     54.41 million parameters as published (256, 64 features). Dropout is on when a `dropout` key is given, so a key at
-    test time draws a sample. Compute type `dtype`; the output is float32.
+    test time draws a sample. Compute type `dtype`; the output is float32. use_bias: of the convolutions inside; None: where
+    no affine norm follows; the PyTorch build has none without a norm. first_dropout: the first of the three decoder blocks
+    with dropout; the PyTorch build leaves the innermost out and begins at 1.
     """
 
     out_channels: int = 1
@@ -60,6 +62,8 @@ class UNet(nn.Module):
     attention_at: Sequence[str] = ()
     attention_kind: str = "self"
     dtype: jnp.dtype | None = None
+    use_bias: bool | None = None
+    first_dropout: int = 0
 
     def _norm(self, name: str) -> nn.Module:
         return make_norm(self.norm, predict_norm=self.predict_norm, module_name=name)
@@ -76,7 +80,8 @@ class UNet(nn.Module):
         places = parse_places(self.attention_at, self.image_size, levels)
         self._check(x, levels)
         widths = [self.features * min(2**i, 8) for i in range(levels)]
-        plain = self.norm in ("none", "instance")  # these leave the convolution's bias something to do
+        # these norms leave the convolution's bias something to do
+        plain = self.norm in ("none", "instance") if self.use_bias is None else self.use_bias
 
         skips, h = [], x
         for i, width in enumerate(widths):
@@ -93,7 +98,7 @@ class UNet(nn.Module):
                 break
             h = ConvTranspose(widths[i - 1], use_bias=plain, dtype=self.dtype, name=f"decoder_{j}")(h)
             h = self._norm(f"decoder_norm_{j}")(h, train=train)
-            h = Dropout(self.dropout if j < 3 else 0.0)(h)
+            h = Dropout(self.dropout if 0 <= j - self.first_dropout < 3 else 0.0)(h)
             h = self._attend(places, "decoder", i, h)
         return jnp.tanh(ConvTranspose(self.out_channels, dtype=self.dtype, name="output")(h).astype(jnp.float32))
 
