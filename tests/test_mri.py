@@ -11,6 +11,7 @@ from heads import COARSE, RADII, contrasts, opened, save_pair, turned
 
 from medjax.data import pipeline, survey
 from medjax.data.augment import resize
+from medjax.data.mri import mri_pairs
 from medjax.data.splits import by_patient
 from medjax.types import ConfigError, DataError
 
@@ -189,3 +190,18 @@ def test_the_unregistered_real_pair_is_refused_then_registered(real_data, tmp_pa
         opened(root)
     extra = opened(root, registration="rigid").records[0].extra
     assert float(extra["nmi_before"]) < 1.01 and float(extra["nmi"]) > 1.05 and float(extra["alignment_margin"]) > 0.4
+
+
+def test_folders_of_dicom_series_are_pairs_too(tmp_path):
+    from medjax.data.phantom.files import write_phantoms
+
+    options = {"kind": "brain", "count": 1, "seed": 1, "shape": (48, 56, 40), "spacing": 3.4, "stripped": True}
+    found = {}
+    for form in ("nifti", "dicom"):
+        write_phantoms(tmp_path / form, format=form, **options)
+        source = mri_pairs(tmp_path / form, step_mm=30.0, fov_mm=200.0, cache="off")
+        found[form] = {name: source.load(i) for i, name in enumerate(source.names)}
+    assert found["nifti"].keys() == found["dicom"].keys()
+    for name, images in found["nifti"].items():
+        for role in ("source", "target", "region"):
+            np.testing.assert_allclose(found["dicom"][name][role], images[role], atol=2e-3, err_msg=f"{name} {role}")

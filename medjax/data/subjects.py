@@ -1,8 +1,8 @@
 """Which files of a folder are which contrast of which subject.
 
 Known layouts, for contrasts such as T1, T2, PD or FLAIR: `NAME-T1.nii.gz` (IXI: `IXI002-Guys-0828-T1.nii.gz`; `_` for `-`
-and `.nii` do as well), all in one folder, or in folders `T1` and `T2`, or `IXI-T1` and `IXI-T2`. NAME is what pairs are
-matched by; a table `subjects.csv` with a column `name` adds its columns.
+and `.nii` do as well, and so do folders `NAME-T1` of one DICOM series), all in one folder, or in folders `T1` and `T2`, or
+`IXI-T1` and `IXI-T2`. NAME is what pairs are matched by; a table `subjects.csv` with a column `name` adds its columns.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from medjax.data.records import some
 from medjax.data.tables import read_table
+from medjax.formats.volume import is_volume
 from medjax.types import ConfigError, DataError
 
 TABLE = "subjects.csv"
@@ -77,12 +78,12 @@ def _one_sided(root: Path, contrasts: Sequence[str], source: Mapping, target: Ma
 
 def _files(root: Path, contrast: str) -> dict[str, str]:
     """{name: path} of one contrast, in the folder itself and the two kinds of folders below it."""
-    name = re.compile(rf"(?P<name>.+)[-_]{re.escape(contrast)}\.nii(\.gz)?", re.IGNORECASE)
+    name = re.compile(rf"(?P<name>.+)[-_]{re.escape(contrast)}(?P<ending>\.nii|\.nii\.gz|)", re.IGNORECASE)
     found: dict[str, str] = {}
     for folder in (root, root / contrast, root / f"IXI-{contrast}"):
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             match = name.fullmatch(path.name)
-            if not match or path.name.startswith(".") or not path.is_file():
+            if not match or path.name.startswith(".") or path.is_file() != bool(match["ending"]) or not is_volume(path):
                 continue
             if match["name"] in found:
                 raise DataError(f"{found[match['name']]} and {path} are both the {contrast} of {match['name']}")

@@ -162,7 +162,8 @@ def _folder(cache: str | None) -> Path:
 
 def _key(paths: tuple[str, str], options: dict) -> str:
     digest = hashlib.blake2b(json.dumps([_VERSION, options], sort_keys=True).encode(), digest_size=10)
-    for path in paths:
+    files = [f for path in paths for f in (sorted(Path(path).iterdir()) if os.path.isdir(path) else [path])]
+    for path in files:
         try:
             with open(path, "rb") as file:
                 size, when = (os.fstat(file.fileno()).st_size, os.fstat(file.fileno()).st_mtime_ns)
