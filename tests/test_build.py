@@ -258,3 +258,8 @@ def test_a_file_that_is_no_config_is_named(tmp_path):
         (tmp_path / "mine.py").write_text(text)
         with pytest.raises(ConfigError, match="mine.py"):
             configs.get(str(tmp_path / "mine.py"))
+
+
+def test_sample_sheets_show_images_spread_over_the_split():
+    assert training.spread(10, 4) == [1, 3, 6, 8]
+    assert training.spread(2, 4) == [0, 1]

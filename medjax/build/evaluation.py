@@ -96,18 +96,19 @@ def tuned_baselines(config: ConfigDict, data: build_data.Data, *, progress: bool
     fitted = baselines.intensity.fit(*_pairs(config, data, "train", FITTING_IMAGES)) if maps else {}
     tuned = {}
     if filters:
-        tuned = baselines.tuned(*_pairs(config, data, "validation", TUNING_IMAGES), names=filters, progress=progress)
+        sources, targets, _ = _pairs(config, data, "validation", TUNING_IMAGES)
+        tuned = baselines.tuned(sources, targets, names=filters, progress=progress)
     return {name: {**fitted, **tuned}[name] for name in names}
 
 
-def _pairs(config: ConfigDict, data: build_data.Data, split: str, count: int) -> tuple[list, list]:
-    """Sources and targets in [0, 1] of `count` images spread over a split."""
+def _pairs(config: ConfigDict, data: build_data.Data, split: str, count: int) -> tuple[list, list, list]:
+    """Sources and targets in [0, 1], and regions, of `count` images spread over a split."""
     indices = data.splits[split]
     if len(indices) > count and split == "train":
         data = replace(data, splits={**data.splits, split: indices[:: -(-len(indices) // count)]})
     batches = build_data.eval_batches(config, data, split, limit=count, batch_size=1)
-    pairs = [(to_unit(b["source"][0]), to_unit(b["target"][0])) for b in batches]
-    return [evaluate.middle(s, t.shape[-1]) for s, t in pairs], [t for _, t in pairs]
+    pairs = [(to_unit(b["source"][0]), to_unit(b["target"][0]), b.get("region", np.ones_like(b["target"]))[0]) for b in batches]
+    return [evaluate.middle(s, t.shape[-1]) for s, t, _ in pairs], [t for _, t, _ in pairs], [r for *_, r in pairs]
 
 
 def score_run(

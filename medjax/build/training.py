@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -27,6 +28,7 @@ from medjax.state import TrainState, warm_start
 from medjax.types import ConfigError, Stopped, to_unit
 from medjax.writers import Writer, coloured
 
+SHEET_ROWS = 4
 SMALLEST = 32  # pixels; the checkerboard measures compare that many frequencies
 
 
@@ -150,7 +152,7 @@ def _run(config, objective, state, batches, steps, data, writer, checkpoints, wo
 
 
 class Validate:
-    """Scores validation images, and draws a sheet of the first few: the hooks between logging and saving."""
+    """Scores validation images, and draws a sheet of a few spread over them: the hooks between logging and saving."""
 
     def __init__(self, objective: Objective, config: ConfigDict, data: build_data.Data, writer: Writer) -> None:
         self.writer, self.scores, self.colours = writer, {}, config.train.sample_colours
@@ -158,6 +160,9 @@ class Validate:
         self.batches = build_data.eval_batches(
             config, data, "validation", limit=config.train.eval_images, batch_size=max(1, min(4, 1024 // size))
         )
+        few = data.splits["validation"][spread(len(data.splits["validation"]), SHEET_ROWS)]
+        shown = replace(data, splits={"validation": few})
+        self.shown = build_data.eval_batches(config, shown, "validation", batch_size=len(few))
         self.key = named(jax.random.key(config.data.split_seed), "validation")
         self._score = jax.jit(lambda state, batch, key: score(objective, state, batch, key))
         self._predict = jax.jit(objective.predict)
@@ -174,8 +179,8 @@ class Validate:
         self.writer.scalars(step, "validation", {k: v for k, v in self.scores.items() if k != "step"})
 
     def sheet(self, step: int, state: TrainState, metrics: Metrics) -> None:
-        """Input, output and target side by side."""
-        batch = next(iter(self.batches))
+        """Input, output and target of `SHEET_ROWS` images side by side."""
+        batch = next(iter(self.shown))
         output = self._predict(state, {"source": batch["source"], "index": batch["index"]}, self.key)["target"]
         keep = np.asarray(batch["mask"])
         pictures = {"input": middle(batch["source"], batch["target"].shape[-1]), "output": output, "target": batch["target"]}
@@ -183,6 +188,12 @@ class Validate:
         if self.colours:  # grey levels that a perceptually uniform map keeps apart
             pictures |= {f"{n}, {self.colours}": coloured(p, self.colours) for n, p in pictures.items()}
         self.writer.images(step, "validation", pictures)
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """`wanted` places spread evenly over `count` of them, or all: neighbouring slices of one head show little."""
+    wanted = min(wanted, count)
+    return [int((i + 0.5) * count / wanted) for i in range(wanted)]
 
 
 def score(objective: Objective, state: TrainState, batch: dict, key: jax.Array) -> Metrics:
