@@ -186,3 +186,18 @@ def test_p_values_and_numbers_read_as_in_a_paper():
     assert [blocks.p_value(p) for p in (0.0001, 0.0312, None)] == ["< 0.001", "0.031", "–"]
     assert blocks.cell("psnr", {"mean": 1.234, "ci95": [1, 2]}, sign=True) == "+1.23 [+1.00, +2.00]"
     assert blocks.cell("ssim", {"mean": 0.91234, "ci95": None}) == "0.9123"
+
+
+def test_patients_and_regions_have_tables_of_their_own(tmp_path):
+    names = [f"{patient}_{k}" for patient in "ab" for k in range(3)]
+    rng = np.random.default_rng(0)
+    scores = {
+        row: {m: rng.normal(base + gain, 0.1, 6) for m, base in {"psnr": 30, "ssim": 0.8, "psnr_inside": 20}.items()}
+        for row, gain in (("input", 0), ("monotone", 1), ("model", 4))
+    }
+    found = evaluate.Evaluation(names, scores, columns={"patient": [n[0] for n in names]})
+    summary = summarise(found, protocol={}, dataset="mri_pairs", split="test")
+    evaluate.write(found, tmp_path, summary=summary)
+    page = report.build(tmp_path).read_text()
+    assert "2 patients (6 images)" in page and "patient by patient" in page and "Inside the region" in page
+    assert "too few patients for a test to tell" in page

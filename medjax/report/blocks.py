@@ -10,7 +10,9 @@ import numpy as np
 from medjax import figures
 from medjax.evaluate import Evaluation
 from medjax.figures.style import NAMES
+from medjax.metrics.markdown import DIGITS
 from medjax.report.html import figure, table, text
+from medjax.report.regions import REGION, many, region_blocks, unit
 
 QUALITY = {"psnr": "PSNR (dB)", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "mae": "MAE"}
 ARTEFACTS = {
@@ -21,7 +23,6 @@ ARTEFACTS = {
     "gms": "gradient similarity",
     "gmsd": "gradient deviation",
 }
-DECIMALS = {"psnr": 2, "spectrum_ratio": 3, "gradient_ratio": 3, "checkerboard2": 3, "checkerboard4": 3}
 
 
 def dataset_name(dataset: Any) -> str:
@@ -31,7 +32,7 @@ def dataset_name(dataset: Any) -> str:
 
 def number(metric: str, value: float | None, *, sign: bool = False) -> str:
     """A value with the decimals its metric deserves."""
-    return "–" if value is None else f"{value:{'+' if sign else ''}.{DECIMALS.get(metric, 4)}f}"
+    return "–" if value is None else f"{value:{'+' if sign else ''}.{DIGITS.get(metric, 4)}f}"
 
 
 def cell(metric: str, entry: Mapping[str, Any] | None, *, sign: bool = False) -> str:
@@ -53,15 +54,23 @@ def verdict(summary: Mapping[str, Any]) -> str:
     model, entry = summary["rows"].get("model", {}).get("psnr"), summary.get("differences", {}).get("best_baseline")
     if not model:
         return ""
-    opening = f"On {summary['n']} images the model reaches **{cell('psnr', model)} dB** (mean PSNR, 95% interval)"
+    opening = f"On {many(summary)} the model reaches **{cell('psnr', model)} dB** (mean PSNR, 95% interval)"
     if not entry or not (entry.get("psnr") or {}).get("ci95"):
         return f"{opening}; there is no classical baseline to compare it with."
     low, high = entry["psnr"]["ci95"]
     word = "better than" if low > 0 else "worse than" if high < 0 else "not distinguishable from"
-    gain = f"{cell('psnr', entry['psnr'], sign=True)} dB, paired p {_equals(p_value(entry['psnr']['p_value']))}"
+    p = entry["psnr"]["p_value"]
+    gain = f"{cell('psnr', entry['psnr'], sign=True)} dB, paired p {_equals(p_value(p))}"
+    if low * high > 0 and p is not None and p >= 0.05:
+        word = f"{'above' if low > 0 else 'below'}, with too few {unit(summary)}s for a test to tell,"
     return (
         f"{opening}. That is **{word}** the best classical baseline, {NAMES.get(entry['row'], entry['row'])}: {gain}."
     )
+
+
+def label_of(metric: str) -> str:
+    """A metric as a table names it."""
+    return QUALITY[metric] if metric in QUALITY else f"{REGION[metric]}, inside"
 
 
 def _equals(p: str) -> str:
@@ -76,10 +85,11 @@ def result_blocks(summary: Mapping[str, Any]) -> list[str]:
         table(
             ("", *[QUALITY[m] for m in _present(rows, QUALITY)], "n"),
             [[NAMES.get(r, r), *(cell(m, v.get(m)) for m in _present(rows, QUALITY)), _n(v)] for r, v in rows.items()],
-            caption="Mean over images [95% bootstrap interval]. PSNR, SSIM and MS-SSIM: higher is better; MAE: lower.",
+            caption=f"Mean over {unit(summary)}s [95% bootstrap interval]. PSNR, SSIM and MS-SSIM: higher is better; MAE: lower.",
             strong=strong,
         ),
-        difference_table(summary.get("differences", {})),
+        difference_table(summary.get("differences", {}), unit=unit(summary)),
+        *region_blocks(summary),
     ]
     points = {row: values["psnr"] for row, values in rows.items() if "psnr" in values}
     if len(points) > 1:
@@ -106,12 +116,12 @@ def _n(values: Mapping[str, Any]) -> int:
     return max((entry.get("n", 0) for entry in values.values()), default=0)
 
 
-def difference_table(differences: Mapping[str, Any]) -> str:
-    """Model minus each row it is compared with, paired by image: mean, interval, p, share of images it is better on."""
+def difference_table(differences: Mapping[str, Any], *, unit: str = "image") -> str:
+    """Model minus each row it is compared with, paired: mean, interval, p, share of images or patients it is better on."""
     body, seen = [], set()
     for label, entry in differences.items():
         row = entry["row"]
-        for metric in ("psnr", "ssim"):
+        for metric in ("psnr", "ssim", "psnr_inside", "ssim_inside"):
             value = entry.get(metric)
             if not value or value.get("mean") is None or (row, metric) in seen:
                 continue
@@ -120,15 +130,15 @@ def difference_table(differences: Mapping[str, Any]) -> str:
             better = "–" if value.get("wins") is None else f"{value['wins']:.0%}"
             gain = cell(metric, value, sign=True)
             body.append(
-                (f"model minus {name}", QUALITY[metric], gain, p_value(value.get("p_value")), better, value["n"])
+                (f"model minus {name}", label_of(metric), gain, p_value(value.get("p_value")), better, value["n"])
             )
     if not body:
         return ""
-    caption = "Paired differences, image by image: mean [95% interval], two-sided sign-flip test."
+    caption = f"Paired differences, {unit} by {unit}: mean [95% interval], two-sided sign-flip test."
     return table(("", "metric", "difference", "p", "better on", "n"), body, caption=caption)
 
 
-def picture_blocks(examples: Mapping[str, np.ndarray], *, n: int, split: str) -> list[str]:
+def picture_blocks(examples: Mapping[str, np.ndarray], *, n: int, split: str, measure: str = "PSNR") -> list[str]:
     """The median image in detail, then best, median and worst side by side: chosen by score, so not by taste."""
     if not examples or "names" not in examples:
         return []
@@ -140,14 +150,14 @@ def picture_blocks(examples: Mapping[str, np.ndarray], *, n: int, split: str) ->
     middle = first.get("median", 0)
     shown = {label: examples[field][middle] for field, label in columns.items()}
     caption = (
-        f"`{examples['names'][middle]}`, a middling image of the {split} split by the model's PSNR. Grey levels are "
+        f"`{examples['names'][middle]}`, a middling image of the {split} split by the model's {measure}. Grey levels are "
         "those of the file, none is stretched. The square, enlarged below, is where the reference has most detail."
     )
     blocks = [figure(figures.comparison(shown, examples["target"][middle]), caption)]
     sets = {**{label: field for field, label in columns.items()}, "reference": "target"}
     cases = {rank: {label: examples[field][i] for label, field in sets.items()} for rank, i in first.items()}
     named = ", ".join(f"{rank} `{examples['names'][i]}`" for rank, i in first.items())
-    caption = f"The best, a middling and the worst of {n} images by the model's PSNR ({named}); PSNR under each."
+    caption = f"The best, a middling and the worst of {n} images by the model's {measure} ({named}); PSNR under each."
     blocks.append(figure(figures.cases(cases), caption))
     if "std" in examples:
         fields = {

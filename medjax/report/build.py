@@ -23,6 +23,7 @@ from medjax.report.blocks import (
     verdict,
 )
 from medjax.report.html import Section, claims_table, details, note, page, save, table, text, warning
+from medjax.report.regions import many
 from medjax.types import DataError
 from medjax.writers import read_metrics
 
@@ -52,7 +53,7 @@ def build(workdir: str | Path, *, run: str | Path | None = None, title: str = ""
     if summary is not None:
         sections += [
             Section("Results", result_blocks(summary)),
-            Section("Pictures", picture_blocks(evaluation.examples, n=summary["n"], split=summary["split"])),
+            Section("Pictures", _pictures(summary, evaluation)),
             Section("Image by image", score_blocks(summary, evaluation)),
             Section("Is the deviation map worth anything?", uncertainty_blocks(summary)),
             Section("By group", group_blocks(summary)),
@@ -79,7 +80,13 @@ def _title(config: Mapping[str, Any] | None) -> str:
 def _subtitle(summary: Mapping[str, Any] | None) -> str:
     if summary is None:
         return "Not evaluated yet."
-    return f"{dataset_name(summary['dataset'])}, {summary['split']} split, {summary['n']} images"
+    return f"{dataset_name(summary['dataset'])}, {summary['split']} split, {many(summary)}"
+
+
+def _pictures(summary: Mapping[str, Any], evaluation: evaluate.Evaluation) -> list[str]:
+    inside = any("psnr_inside" in values for values in summary["rows"].values())
+    count, measure = summary.get("images", summary["n"]), "PSNR inside the region" if inside else "PSNR"
+    return picture_blocks(evaluation.examples, n=count, split=summary["split"], measure=measure)
 
 
 def _opening(summary: Mapping[str, Any] | None, config: Mapping[str, Any] | None) -> list[str]:
