@@ -63,5 +63,5 @@ def test_only_the_region_counts():
     source, region = head(0), np.zeros((32, 32, 1))
     region[6:26, 8:16] = 1
     target = np.where(region > 0, 0.9 - 0.6 * source, source)
-    found = intensity.fit([source], [target], [region])["linear"]
+    found = intensity.fit([source], [target], regions=[region])["linear"]
     assert found == pytest.approx({"slope": -0.6, "intercept": 0.9}, abs=1e-6)

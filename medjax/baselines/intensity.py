@@ -37,7 +37,7 @@ def _mapped(image: Array, level: Callable[[Array], Array]) -> np.ndarray:
 
 
 def fit(
-    sources: Iterable[Array], targets: Iterable[Array], regions: Iterable[Array] | None = None
+    sources: Iterable[Array], targets: Iterable[Array], *, regions: Iterable[Array] | None = None
 ) -> dict[str, dict[str, Any]]:
     """`{"linear": {slope, intercept}, "monotone": {x, y}}`, the parameters of `linear` and `monotone`.
 

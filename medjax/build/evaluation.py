@@ -93,8 +93,10 @@ def tuned_baselines(config: ConfigDict, data: build_data.Data, *, progress: bool
         raise ConfigError(f"config.evaluation.baselines: {unknown[0]!r} is none of {known}")
     maps = [name for name in names if name in baselines.MAPS]
     filters = [name for name in names if name in baselines.ENHANCERS]
-    fitted = baselines.intensity.fit(*_pairs(config, data, "train", FITTING_IMAGES)) if maps else {}
-    tuned = {}
+    fitted, tuned = {}, {}
+    if maps:
+        sources, targets, regions = _pairs(config, data, "train", FITTING_IMAGES)
+        fitted = baselines.intensity.fit(sources, targets, regions=regions)
     if filters:
         sources, targets, _ = _pairs(config, data, "validation", TUNING_IMAGES)
         tuned = baselines.tuned(sources, targets, names=filters, progress=progress)
