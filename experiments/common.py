@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,23 @@ def train_to_end(name: str, config: ConfigDict, folder: Path, num_images: int, *
     state, wanted = training.train(config, folder, say=say), training.num_steps(config, num_images)
     if int(state.step) < wanted:
         raise MedjaxError(f"{name} was stopped at step {int(state.step)} of {wanted}; the same command again resumes")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was asked for: where, at which scale, on which data, how many seeds."""
+
+    workdir: Path
+    scale_name: str
+    source: str = ""
+    root: str = ""
+    seeds: int = 1
+    progress: bool = True
+
+    @property
+    def real(self) -> bool:
+        """Whether the images are of people."""
+        return not self.source.startswith("phantom")
 
 
 def score(
@@ -128,12 +146,12 @@ def outputs(folder: Path) -> dict[int, np.ndarray]:
 
 def example(config: ConfigDict) -> dict[str, np.ndarray]:
     """A batch of noise in the shapes of training."""
+    from medjax.build.data import channels
     from medjax.types import to_signed
 
     side, size = config.data.crop_size, config.data.batch_size
     images = to_signed(np.random.default_rng(0).random((size, side, side, 1), np.float32))
-    channels = 2 * config.data[config.data.source].get("context", 0) + 1
-    return {"source": images.repeat(channels, -1), "target": images, "index": np.arange(size, dtype=np.int32)}
+    return {"source": images.repeat(channels(config), -1), "target": images, "index": np.arange(size, dtype=np.int32)}
 
 
 def step_flops(config: ConfigDict) -> float:

@@ -48,7 +48,7 @@ def conduct(args: argparse.Namespace) -> Path:
     from experiments.translation.verdicts import all_claims
 
     source = args.data_source or ("phantom_mri" if args.scale == "tiny" else "mri_pairs")
-    study = Study(args.workdir, args.scale, source, args.data_root, args.subjects, args.seeds, not args.quiet)
+    study = Study(args.workdir, args.scale, source, args.data_root, args.seeds, not args.quiet, args.subjects)
     if not study.real:
         print("Simulated heads alone: nothing below is about people.")
     data = train_all(study)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from medjax.build import config as configs
+from medjax.build import data as build_data
 from medjax.build import networks, training, volumes
 from medjax.types import ConfigError
 from medjax.writers import read_metrics
@@ -40,7 +41,7 @@ def test_builds(name):
     """Shapes alone: states, a step and a prediction of every variant, at its own size and at that of its scores."""
     config = configs.get(name)
     objective = networks.objective(config, training.num_steps(config, 100))
-    channels = 2 * config.data[config.data.source].get("context", 0) + 1
+    channels = build_data.channels(config)
     shape = (config.data.batch_size, config.data.crop_size, config.data.crop_size)
     target = np.zeros((*shape, 1), np.float32)
     batch = {"source": np.zeros((*shape, channels), np.float32), "target": target, "index": np.zeros(shape[0], np.int32)}

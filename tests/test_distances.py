@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.linalg import sqrtm
+from toy_network import WIDTHS, pictures, tiny
 
 from medjax.metrics import frechet, kernel, lpips, neighbours
 from medjax.types import ConfigError, DataError
@@ -248,20 +249,6 @@ def test_lpips_is_its_definition():
     np.testing.assert_allclose(lpips.distance(a, b, dict.fromkeys(shapes)), lpips_by_hand(a, b, ones), rtol=1e-5)
     parts = lpips.per_layer(a, b, weights)
     np.testing.assert_allclose(sum(parts.values()), lpips.distance(a, b, weights), rtol=1e-6)
-
-
-WIDTHS = np.array([1.0, 2.0, 3.0], np.float32)
-
-
-def tiny(images):
-    """A network of two layers: a map of three channels, two of them dark where the image is, and their means."""
-    grey = images[..., :1]
-    maps = jnp.concatenate([grey * WIDTHS[0], jax.nn.relu(grey - 0.5), jnp.square(grey)], -1)
-    return {"map": maps, "top": maps.mean((1, 2)) * WIDTHS}
-
-
-def pictures(n, seed=0, side=6):
-    return np.random.default_rng(seed).uniform(size=(n, side, side + 2, 1)).astype(np.float32)
 
 
 def test_lpips_as_a_metric_of_images():

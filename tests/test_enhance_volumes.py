@@ -170,12 +170,12 @@ def test_an_enhancement_keeps_what_lies_beyond_its_window(trained_mri, head):
     model = load(trained_mri)
     config = model.config.copy_and_resolve_references()
     config.data.source = "volumes"
-    config.data.volumes.update(window=(-1000.0, 400.0), fov_mm=0.0)
+    config.data.volumes.update(window=(-1000.0, 400.0), fov_mm=120.0)
     values = np.full((40, 40, 6), -3024.0, np.float32)
     values[8:32, 8:32] = np.linspace(-900, 300, 24)[:, None, None]
     values[12:16, 12:16] = 1800
     scan = plain(values, np.diag([3.0, 3.0, 5.0, 1.0]))
-    still = type(model)(config, model.objective, model.state, model.step, {"fov_mm": "120"})
+    still = type(model)(config, model.objective, model.state, model.step)
     object.__setattr__(still, "predict", lambda: lambda batch, key: {"target": batch["source"] - 0.1})
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -8,24 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toy_network import pictures, tiny
 
 from medjax.metrics import features, frechet, reference
 from medjax.types import ConfigError, DataError
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
-
-WIDTHS = np.array([1.0, 2.0, 3.0], np.float32)
-
-
-def tiny(images):
-    """A network of two layers: a map of three channels, two of them dark where the image is, and their means."""
-    grey = images[..., :1]
-    maps = jnp.concatenate([grey * WIDTHS[0], jax.nn.relu(grey - 0.5), jnp.square(grey)], -1)
-    return {"map": maps, "top": maps.mean((1, 2)) * WIDTHS}
-
-
-def pictures(n, seed=0, side=6):
-    return np.random.default_rng(seed).uniform(size=(n, side, side + 2, 1)).astype(np.float32)
 
 
 def between(x, y):

@@ -74,25 +74,15 @@ SCALES: dict[str, Scale] = {
 
 
 @dataclass(frozen=True)
-class Study:
-    """What was asked for: where, at which scale, on which data, how many seeds."""
+class Study(common.Study):
+    """What was asked for, on chest X-rays."""
 
-    workdir: Path
-    scale_name: str
     source: str = "nih_cxr14"
-    root: str = ""
-    seeds: int = 1
-    progress: bool = True
 
     @property
     def scale(self) -> Scale:
         """The sizes."""
         return SCALES[self.scale_name]
-
-    @property
-    def real(self) -> bool:
-        """Whether the images are of patients."""
-        return not self.source.startswith("phantom")
 
     def folder(self, name: str, seed: int = 0) -> Path:
         """The workdir of a run."""

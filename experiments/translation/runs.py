@@ -47,26 +47,16 @@ LAST = "10x"
 
 
 @dataclass(frozen=True)
-class Study:
-    """What was asked for: where, at which scale, on which data, how many seeds. subjects "": the scale's own choice."""
+class Study(common.Study):
+    """What was asked for, on pairs of volumes. subjects "": the scale's own choice."""
 
-    workdir: Path
-    scale_name: str
     source: str = "mri_pairs"
-    root: str = ""
     subjects: str = ""
-    seeds: int = 1
-    progress: bool = True
 
     @property
     def scale(self) -> Scale:
         """The sizes."""
         return SCALES[self.scale_name]
-
-    @property
-    def real(self) -> bool:
-        """Whether the volumes are of people."""
-        return not self.source.startswith("phantom")
 
     @property
     def chosen(self) -> str:

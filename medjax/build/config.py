@@ -164,19 +164,27 @@ def write(config: ConfigDict, workdir: Path, **resolved: Any) -> None:
 
 def read(workdir: str | Path) -> ConfigDict:
     """The config of a run. Raises CheckpointError where the folder is no workdir."""
+    return _stored(workdir)["config"]
+
+
+def resolved(workdir: str | Path) -> dict[str, Any]:
+    """What training worked out from the config of a run: steps, data_root, parameters, and fov_mm of its slices.
+
+    Raises CheckpointError where the folder is no workdir.
+    """
+    return _stored(workdir).get("resolved", {})
+
+
+def _stored(workdir: str | Path) -> dict[str, Any]:
+    """What `write` wrote."""
     path = Path(workdir) / "config.json"
     if not path.exists():
         raise CheckpointError(f"{workdir} is no workdir of a run: it has no config.json")
     try:
-        return ConfigDict(_with_defaults(_with_tuples(json.loads(path.read_text())["config"])))
+        content = json.loads(path.read_text())
+        return {**content, "config": ConfigDict(_with_defaults(_with_tuples(content["config"])))}
     except (ValueError, KeyError) as error:
         raise CheckpointError(f"{path} cannot be read as a run's config ({error})") from error
-
-
-def resolved(workdir: str | Path) -> dict[str, Any]:
-    """What training worked out from the config of a run: steps, data_root, parameters, and fov_mm of its slices."""
-    read(workdir)
-    return json.loads((Path(workdir) / "config.json").read_text()).get("resolved", {})
 
 
 def _with_defaults(stored: dict[str, Any]) -> dict[str, Any]:

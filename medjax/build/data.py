@@ -87,6 +87,11 @@ def value_range(config: ConfigDict) -> object:
     return _word(config.data[config.data.source].get("value_range", ())) or None
 
 
+def channels(config: ConfigDict) -> int:
+    """Of a source image: one, or a slice between its neighbours."""
+    return 2 * config.data[config.data.source].get("context", 0) + 1
+
+
 def fixed_canvas(config: ConfigDict, workdir: str | Path | None) -> ConfigDict:
     """`config` with the field of view that the run in `workdir` found, where the config leaves it to the data: a canvas
     must not change with the other files of a folder.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,6 @@ class Model:
     objective: Objective
     state: TrainState
     step: int
-    resolved: dict[str, Any] = field(default_factory=dict)
 
     def predict(self) -> Callable[[dict, Key], dict[str, Array]]:
         """The jitted point estimate, `(batch, key) -> {"target"}`."""
@@ -59,7 +58,7 @@ def load(workdir: str | Path, *, which: str = "best") -> Model:
     workdir = Path(workdir)
     if not workdir.is_dir():
         raise CheckpointError(f"the workdir {workdir} is absent")
-    config = configs.read(workdir)
+    config = build_data.fixed_canvas(configs.read(workdir), workdir)
     set_up_jax(config)
     with Checkpoints(workdir, best=config.train.best, read_only=(workdir / "checkpoints").is_dir()) as checkpoints:
         step, weights = checkpoints.weights(which)
@@ -67,10 +66,10 @@ def load(workdir: str | Path, *, which: str = "best") -> Model:
     plain.train.ema = 0.0  # the weights read are the average already
     objective = networks.objective(plain, num_steps=1)
     shape = (1, config.data.crop_size, config.data.crop_size, 1)
-    channels = 2 * config.data[config.data.source].get("context", 0) + 1  # neighbouring slices beside a slice
-    batch = {"source": jnp.zeros((*shape[:3], channels)), "target": jnp.zeros(shape), "index": jnp.zeros(1, jnp.int32)}
+    source = jnp.zeros((*shape[:3], build_data.channels(config)))
+    batch = {"source": source, "target": jnp.zeros(shape), "index": jnp.zeros(1, jnp.int32)}
     blank = jax.eval_shape(objective.init, jax.random.key(0), batch)
-    return Model(config, objective, load_into(blank, weights, origin=str(workdir)), step, configs.resolved(workdir))
+    return Model(config, objective, load_into(blank, weights, origin=str(workdir)), step)
 
 
 def check_samples(config: ConfigDict, num_samples: int) -> None:
@@ -95,20 +94,18 @@ def tuned_baselines(config: ConfigDict, data: build_data.Data, *, progress: bool
     filters = [name for name in names if name in baselines.ENHANCERS]
     fitted, tuned = {}, {}
     if maps:
-        sources, targets, regions = _pairs(config, data, "train", FITTING_IMAGES)
+        train = data.splits["train"]
+        sources, targets, regions = _pairs(config, data, train[:: max(1, -(-len(train) // FITTING_IMAGES))])
         fitted = baselines.intensity.fit(sources, targets, regions=regions)
     if filters:
-        sources, targets, _ = _pairs(config, data, "validation", TUNING_IMAGES)
+        sources, targets, _ = _pairs(config, data, data.splits["validation"][:TUNING_IMAGES])
         tuned = baselines.tuned(sources, targets, names=filters, progress=progress)
     return {name: {**fitted, **tuned}[name] for name in names}
 
 
-def _pairs(config: ConfigDict, data: build_data.Data, split: str, count: int) -> tuple[list, list, list]:
-    """Sources and targets in [0, 1], and regions, of `count` images spread over a split."""
-    indices = data.splits[split]
-    if len(indices) > count and split == "train":
-        data = replace(data, splits={**data.splits, split: indices[:: -(-len(indices) // count)]})
-    batches = build_data.eval_batches(config, data, split, limit=count, batch_size=1)
+def _pairs(config: ConfigDict, data: build_data.Data, indices: np.ndarray) -> tuple[list, list, list]:
+    """Sources and targets in [0, 1], and regions, of the images `indices`."""
+    batches = build_data.eval_batches(config, replace(data, splits={"chosen": indices}), "chosen", batch_size=1)
     pairs = [(to_unit(b["source"][0]), to_unit(b["target"][0]), b.get("region", np.ones_like(b["target"]))[0]) for b in batches]
     return [evaluate.middle(s, t.shape[-1]) for s, t, _ in pairs], [t for _, t, _ in pairs], [r for *_, r in pairs]
 
@@ -144,7 +141,6 @@ def score_run(
         raise ConfigError(f"all of another data set is its test split: there is no {split!r} of {data_source}")
     own = data = build_data.open_data(_moved(config, data_root if not data_source else None), workdir)
     if data_source:
-        config = build_data.fixed_canvas(config, workdir)
         data = _elsewhere(config, data_source, data_root, paired=own.source.paired)
     records = data.source.records
     columns = _columns(data.source, by)

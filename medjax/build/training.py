@@ -77,8 +77,8 @@ def train(config: ConfigDict, workdir: str | Path, *, say: Callable[[str], None]
         if not (workdir / "config.json").exists():
             build_data.write_splits(data, workdir)
             (workdir / "parameters.txt").write_text(_overview(state))
-            facts = {name: data.source.records[0].extra[name] for name in ("fov_mm",) if name in data.source.records[0].extra}
-            configs.write(config, workdir, steps=steps, data_root=data.root, parameters=_count(state), **facts)
+            canvas = {name: value for name, value in data.source.records[0].extra.items() if name == "fov_mm"}
+            configs.write(config, workdir, steps=steps, data_root=data.root, parameters=_count(state), **canvas)
         with Writer(workdir, resume_step=int(state.step), tensorboard=config.train.tensorboard) as writer:
             state = _run(config, objective, state, batches, steps, data, writer, checkpoints, workdir, say)
     return state

@@ -67,10 +67,9 @@ def enhance_volume(
     translation = "direction" in options
     ras, mask, centre, (low, high) = _measured(volume, options)
     unit = intensities.to_unit_range(ras.values, low, high)
-    fov = options.fov_mm or float(model.resolved.get("fov_mm", 0))
-    plan = slices.slice_plan(ras, plane=plane or options.plane, fov_mm=fov, centre=centre)
+    plan = slices.slice_plan(ras, plane=plane or options.plane, fov_mm=options.fov_mm, centre=centre)
     numbers = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != plan.axis)))
-    _warn(volume, options, plan, mask, numbers)
+    _warn(ras, options, plan, mask, numbers)
     context = options.get("context", 0)
     out = np.zeros_like(unit) if translation else unit.copy()
     predict, key = model.predict(), jax.random.key(0)
@@ -93,11 +92,11 @@ def enhance_volume(
     return with_values(volume, from_ras(values, volume))
 
 
-def _warn(volume: Volume, options: ConfigDict, plan: slices.Plan, mask: np.ndarray, numbers: np.ndarray) -> None:
+def _warn(ras: Volume, options: ConfigDict, plan: slices.Plan, mask: np.ndarray, numbers: np.ndarray) -> None:
     """Says what part of the volume the run has never seen, or cannot see."""
-    name, side, spacing = volume.path or "the volume", plan.side * plan.pixel_mm, to_ras(volume).spacing
+    name, side = ras.path or "the volume", plan.side * plan.pixel_mm
     shown = {a: np.flatnonzero(mask.any(axis=tuple(b for b in range(3) if b != a))) for a in slices.in_plane(plan.axis)}
-    widest = max(np.ptp(where) * spacing[a] for a, where in shown.items())
+    widest = max(np.ptp(where) * ras.spacing[a] for a, where in shown.items())
     if widest > side + 1:
         warnings.warn(f"{name}: the head is {widest:.0f} mm wide and the canvas {side:.0f}; the rest is left out", stacklevel=3)
     if len(options.range_mm):
@@ -135,7 +134,7 @@ def suffix_of(config: ConfigDict) -> str:
 
 def plan(inputs: Sequence[str | Path], output: Path, *, config: ConfigDict) -> list[tuple[Path, Path]]:
     """(input, output) for each volume; see `inference.plan`. Folders that are no series themselves are searched, and what
-    is there of the target contrast, or is a single image, is left out with a warning.
+    is there of the target contrast is left out with a warning.
     """
     suffix, target = suffix_of(config), options_of(config).get("direction", ("", ""))[1]
 

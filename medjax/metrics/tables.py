@@ -109,16 +109,8 @@ def per_unit(scores: Scores, units: Sequence[Any]) -> tuple[dict[str, dict[str, 
 
     Images of one patient are not independent: intervals and tests over them would be too narrow. NaN is left out.
     """
-    names = list(dict.fromkeys(str(unit) for unit in units))
-    place = np.array([names.index(str(unit)) for unit in units])
-
-    def means(values: np.ndarray) -> np.ndarray:
-        good = np.isfinite(values)
-        count = np.bincount(place[good], minlength=len(names))
-        total = np.bincount(place[good], weights=np.asarray(values, np.float64)[good], minlength=len(names))
-        return np.where(count, total / np.maximum(count, 1), np.nan)
-
-    return {row: {m: means(np.asarray(v)) for m, v in metrics.items()} for row, metrics in scores.items()}, names
+    names = list(dict.fromkeys(map(str, units)))
+    return {row: {m: statistics.unit_means(v, units) for m, v in metrics.items()} for row, metrics in scores.items()}, names
 
 
 def by_column(
