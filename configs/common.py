@@ -189,7 +189,14 @@ def evaluation() -> dict:
         # filters tuned on validation images: gaussian, median, bilateral, nlm, tv, wavelet, clahe;
         # maps of intensity fitted to training images: linear, monotone
         "baselines": ("gaussian", "median", "bilateral", "nlm", "tv", "wavelet", "clahe"),
-    }
+        # LPIPS and distances between sets over the features of these networks, where their weights are at hand
+        "features": ("inception_v3", "resnet50_radimagenet", "densenet121_xrv", "lpips_alex", "lpips_vgg"),
+        # the files of weights; "": $MEDJAX_WEIGHTS/<the published name>
+        "weights": dict.fromkeys(
+            ("inception_v3", "resnet50_radimagenet", "densenet121_xrv", "vgg16", "vgg19", "alexnet", "resnet18", "resnet50",
+             "lpips_alex", "lpips_vgg"), "",
+        ),
+    }  # fmt: skip
 
 
 def run(name: str, variant: str, **sections: object) -> ConfigDict:

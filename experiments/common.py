@@ -86,40 +86,63 @@ def score(
     split: str = "test",
     columns: Sequence[str] = COLUMNS,
     keep: int = POOL,
+    feature_networks: Sequence[str] = (),
 ) -> tuple[dict, Any]:
     """Summary and scores of a run's last weights on a split of `data` (a `build.data.Data`), kept in `output`.
 
     The weights are those after the last step: runs are compared at equal training, and none picks its moment. `params`
-    are those of the classical rows; the outputs of the first `keep` images are kept too, see `outputs`.
+    are those of the classical rows; the outputs of the first `keep` images are kept too, see `outputs`. Distances over
+    `feature_networks` are measured where their weights are at hand.
     """
     import jax
 
     from medjax import baselines, evaluate
     from medjax.build import data as build_data
     from medjax.build import evaluation as build_evaluation
+    from medjax.build import features as build_features
     from medjax.build import protocol as build_protocol
+    from medjax.metrics import METRICS
     from medjax.rng import named
 
     if (output / "evaluation.json").exists() and (output / "outputs.npz").exists():
         return evaluate.read(output)
     model = build_evaluation.load(run, which="latest")
     predict, images = recorded(model.predict(), keep)
+    known = build_features.at_hand(model.config, feature_networks)
+    watcher = build_features.Watcher(known.networks)
     scored = evaluate.evaluate(
         predict,
         build_data.eval_batches(model.config, data, split),
         key=named(jax.random.key(model.config.data.split_seed), "evaluation"),
         names=data.source.names,
         columns={name: data.source.column(name) for name in columns},
+        metrics={**METRICS, **known.metrics},
         baselines=baselines.bind(params) or None,
+        watch=watcher,
         progress=progress,
     )
     protocol = build_protocol.of(model.config, data, dict(params), step=model.step)
     summary = evaluate.summarise(scored, protocol=protocol, dataset=data.source.kind, split=split)
+    summary |= {"features": watcher.records(), "features_absent": known.absent}
     output.mkdir(parents=True, exist_ok=True)
     chosen = sorted(images)
     np.savez_compressed(output / "outputs.npz", index=chosen, image=np.stack([images[i] for i in chosen]))
     evaluate.write(scored, output, summary=summary)
     return summary, scored
+
+
+def networks_of(config: ConfigDict) -> tuple[str, ...]:
+    """The feature networks of a study: the published ones of its config, and one that nobody trained, always at hand."""
+    return (*config.evaluation.features, "random_alexnet")
+
+
+def over_features(rows: Mapping[str, tuple[Mapping[str, Any], str]]) -> list[str]:
+    """A report's tables of distances over features. rows: {label: (summary, its row)}; the first names what is absent."""
+    from medjax.report.features import feature_blocks
+
+    found = {label: summary.get("features", {}).get(row, {}) for label, (summary, row) in rows.items()}
+    absent = next(iter(rows.values()))[0].get("features_absent", ())
+    return feature_blocks({"features": {k: v for k, v in found.items() if v}, "features_absent": absent})
 
 
 def recorded(predict: Callable, keep: int = POOL) -> tuple[Callable, dict[int, np.ndarray]]:

@@ -54,10 +54,12 @@ def conduct(args: argparse.Namespace) -> Path:
     other = elsewhere.gather(study, results)
     print("What each placement costs ...")
     cost = costs.measure(study, data)
+    print("What distances over features can tell ...")
+    sensed = common.kept(study.workdir / "sensitivity.json", lambda: elsewhere.sensed(study, data))
     print("The paper's claims ...")
     inputs = audit.measure(study, data)
     rows = claims.write(all_claims(study, data, results, cost, inputs), study.workdir / "claims.json")
-    return page.build(study, data, results, other, cost, inputs, rows)
+    return page.build(study, data, results, other, cost, inputs, sensed, rows)
 
 
 def main(argv: list[str] | None = None) -> int:

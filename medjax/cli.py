@@ -59,6 +59,7 @@ def _evaluate(args: argparse.Namespace, overrides: list[str]) -> int:
         by=args.by,
         which=args.checkpoint,
         num_samples=args.samples,
+        feature_networks=None if args.features is None else [name for name in args.features.split(",") if name],
     )
     print(evaluate.table(summary))
     print(f"\nwritten: {report.build(args.output or args.workdir, run=args.workdir)}")
@@ -142,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--output", type=Path, help="where results go (default: the workdir)")
     sub.add_argument("--by", help="a column that splits the table: sex, age, view, labels")
     sub.add_argument("--samples", type=int, default=0, help="draws behind the standard-deviation map")
+    sub.add_argument("--features", help="feature networks, with commas between (default: config.evaluation.features)")
     sub.add_argument("--checkpoint", choices=("best", "latest"), default="best")
 
     sub = command("enhance", _enhance, "Enhance files and folders: any size, same format, depth and range out.")

@@ -42,6 +42,7 @@ def evaluate(
     sample: Predict | None = None,
     num_samples: int = 0,
     num_examples: int = 2,
+    watch: Callable[[Mapping[str, np.ndarray]], None] | None = None,
     progress: bool = True,
 ) -> Evaluation:
     """Score `predict` and `baselines` on every image of `batches` that the mask keeps.
@@ -58,12 +59,14 @@ def evaluate(
       baselines: `fn(image [h, w, C] in [0, 1]) -> [H, W, C]`, parameters bound. Without them, no baseline rows.
       sample, num_samples: one random draw, like `predict`; with two draws or more their standard deviation is judged.
       num_examples: how many best, median and worst images (by the model's first metric, PSNR) to keep.
+      watch: called with the images of each batch that count, `{row: [b, H, W, C] in [0, 1]}` with `target` beside the rows:
+        what is measured over whole sets of images gathers there.
       progress: a progress bar on stderr.
 
     Raises NonFiniteError naming the image for which the model gives NaN or infinity, DataError for an empty split.
     """
     run = _Run(predict, dict(baselines or {}), sample, num_samples, metrics=metrics, region_metrics=region_metrics, names=names)
-    run.patients = (columns or {}).get("patient", ())
+    run.patients, run.watch = (columns or {}).get("patient", ()), watch
     with tqdm(desc="evaluating", unit="image", disable=not progress, leave=False) as bar:
         for batch in batches:
             bar.update(run.add(batch, key))
@@ -93,6 +96,7 @@ class _Run:
         self.index: list[int] = []
         self.scores: dict[str, dict[str, list]] = {}
         self.patients: Sequence[Any] = ()
+        self.watch: Callable[[Mapping[str, np.ndarray]], None] | None = None
         self.shuffled: list[float] = []  # PSNR of each source with the target of the image before it, nan of one patient
         self.maps: list[dict[str, Any]] = []
         self.pool: list[tuple[np.ndarray, ...]] = []
@@ -112,13 +116,15 @@ class _Run:
         if bad:
             raise NonFiniteError(f"the model's output for image '{self.names[bad[0]]}' is not finite")
         output = to_unit(output)
-        if source.shape == target.shape:
-            self._record("input", source, target, keep, region)
-            if region is None:  # of two contrasts the input need not resemble its target
-                self._shuffle(source, target, keep, index)
-        for name, enhance in self.baselines.items():
-            self._record(name, _apply(enhance, source, target, keep), target, keep, region)
-        self._record("model", output, target, keep, region)
+        rows = {"input": source} if source.shape == target.shape else {}
+        rows |= {name: _apply(enhance, source, target, keep) for name, enhance in self.baselines.items()}
+        rows["model"] = output
+        if "input" in rows and region is None:  # of two contrasts the input need not resemble its target
+            self._shuffle(source, target, keep, index)
+        for name, images in rows.items():
+            self._record(name, images, target, keep, region)
+        if self.watch is not None:
+            self.watch({name: np.asarray(images)[keep] for name, images in {**rows, "target": target}.items()})
         kept = [source[keep], target[keep], output[keep]]
         if self.num_samples:
             kept.append(self._deviation(visible, key)[keep])

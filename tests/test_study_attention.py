@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import claims as claim_rows
-from experiments import pix2pix_attention
+from experiments import pix2pix_attention, sensitivity
 from experiments.attention import audit, costs, scores, verdicts_design, verdicts_training
 from experiments.attention.runs import RUNS, SCALES, Study, config_of, scheduled
 from medjax.build import config as configs
@@ -61,6 +61,29 @@ def test_report_stands_alone_and_says_what_it_is_of(study):
     assert not re.search(r"\bnan\b|\binf\b|\bNone\b", words)
     for run in study.scale.runs:
         assert RUNS[run].label in words
+
+
+def test_distances_over_features_stand_in_the_report_and_their_sense_was_measured(study):
+    page = (study.workdir / "report.html").read_text()
+    assert "random_alexnet.relu3" in page and "pt_inception-2015-12-05-6726825d.pth" in page
+    found = json.loads((study.workdir / "sensitivity.json").read_text())[0]
+    assert found["network"] == "random_alexnet" and found["elsewhere"] is None  # simulated images have no other hospital
+    assert found["sizes"][str(found["n"])] == pytest.approx(found["halves"]["fd"])
+    noise = [row["fd"] for row in found["damage"]["noise"]]
+    assert noise == sorted(noise) and noise[-1] > 2 * found["halves"]["fd"]
+    assert "Frechet distance" in page and "rises with blur" in page
+
+
+def test_sensitivity_is_judged_by_its_figures():
+    entry = lambda value: {"kid": {"value": value, "ci95": [value - 0.1, value + 0.1]}, "fd": value}  # noqa: E731
+    rising = [entry(value) for value in (0.2, 0.3)]
+    found = {"halves": entry(0.05), "damage": {"blur": rising, "noise": rising[::-1]}, "elsewhere": entry(0.01)}
+    assert sensitivity.judged(found) == {
+        "halves contain 0": True, "rises with blur": True, "rises with noise": False,
+        "another hospital lies further than the halves": False,
+    }  # fmt: skip
+    found["halves"]["kid"]["ci95"] = [0.01, 0.1]
+    assert not sensitivity.judged(found)["halves contain 0"]
 
 
 def test_finished_stages_are_read_back(study, monkeypatch):

@@ -16,19 +16,23 @@ import jax
 import numpy as np
 from skimage.restoration import estimate_sigma
 
+from experiments import sensitivity
 from experiments.attention.runs import Study, config_of
 from experiments.attention.scores import Results
-from experiments.common import kept, score
+from experiments.common import kept, networks_of, score
 from medjax import baselines, evaluate
 from medjax.build import data as build_data
 from medjax.build import evaluation as build_evaluation
+from medjax.build import features as build_features
 from medjax.data import sources
 from medjax.data.augment import resize
 from medjax.metrics import gradient_ratio, spectrum_ratio, statistics
+from medjax.rng import generator
 from medjax.types import DataError, to_signed, to_unit
 
 KIND = "actualmed"
 PICTURES = 3
+SENSED = 2000  # images at most whose features are compared
 
 
 @dataclass
@@ -80,6 +84,23 @@ def _open(study: Study) -> build_data.Data:
     source = sources.actualmed(folder)
     degradation = build_data.degradation_of(config_of(study, "baseline"), source)
     return build_data.Data(source, {"test": np.arange(len(source))}, degradation, str(folder))
+
+
+def sensed(study: Study, data: build_data.Data) -> list[dict[str, Any]]:
+    """What distances over the feature networks at hand can tell on the study's images, undamaged; see `sensitivity`."""
+    config = config_of(study, "baseline")
+    side = config.data.image_size
+    images = [resize(data.source.load(i)["target"], side) for i in range(min(len(data.source), SENSED))]
+    others: list[np.ndarray] = []
+    if study.real:
+        try:
+            source = _open(study).source
+            chosen = generator(0, "elsewhere").permutation(len(source))[: len(images) // 2]
+            others = [resize(source.load(int(i))["target"], side) for i in chosen]
+        except DataError:
+            others = []  # the section says that they are absent, as that on another hospital does
+    known = build_features.at_hand(config, networks_of(config)).networks
+    return [sensitivity.measure(images, others, network) for network in known]
 
 
 def _enhancer(run: Path) -> Callable[[np.ndarray], np.ndarray]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments import sensitivity
 from experiments.attention import plots, tables, tables_training
 from experiments.attention.elsewhere import Elsewhere
 from experiments.attention.runs import ATTENTION, RUNS, Study, config_of, epoch_steps
@@ -28,6 +29,7 @@ def build(
     other: Elsewhere,
     costs: dict[str, Any],
     audit: dict[str, Any],
+    sensed: Sequence[dict[str, Any]],
     claims: Sequence[dict],
 ) -> Path:
     """Write `report.html`; returns its path."""
@@ -39,6 +41,8 @@ def build(
         Section("What was run", [tables.facts(study, results, sizes)]),
         Section("Results", [tables.table_one(results), plots.intervals(results)]),
         Section("What attention changes", [tables.differences(results), *plots.distributions(results)]),
+        Section("Over feature networks", tables.feature_tables(results)),
+        Section("What such distances can tell", [block for found in sensed for block in sensitivity.blocks(found)]),
         Section("Seeds", [b for b in [tables_training.seeds(study, results)] if b]),
         Section("During training", [tables_training.periodic(study, results), plots.together(results), plots.gammas(results)]),
         Section("Training curves", [*plots.training(results, "baseline", 2), *plots.training(results, attention, 3)]),

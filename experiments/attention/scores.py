@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from experiments.attention.runs import RUNS, Study, config_of
-from experiments.common import kept, outputs, score
+from experiments.common import kept, networks_of, outputs, score
 from medjax import evaluate
 from medjax.build import data as build_data
 from medjax.build import evaluation as build_evaluation
-from medjax.metrics import statistics
+from medjax.metrics import hypothesis, statistics
 from medjax.types import to_unit
 from medjax.writers import read_metrics
 
@@ -65,8 +65,9 @@ class Results:
         return statistics.summary(self.of(run, metric))
 
     def versus(self, run: str, other: str, metric: str) -> dict[str, Any]:
-        """`run` minus `other`, paired by image: mean, interval, p, share of images on which it is higher."""
-        return statistics.compare(self.of(run, metric), self.of(other, metric))
+        """`run` minus `other`, paired by image: mean, interval, p (sign flips, Wilcoxon), share on which it is higher."""
+        a, b = self.of(run, metric), self.of(other, metric)
+        return statistics.compare(a, b) | {"wilcoxon": hypothesis.wilcoxon(a, b)["p_value"]}
 
 
 def gather(study: Study, data: build_data.Data) -> Results:
@@ -78,7 +79,8 @@ def gather(study: Study, data: build_data.Data) -> Results:
         for seed in range(study.seeds):
             folder = study.folder(run, seed)
             params = results.params if (run, seed) == ("baseline", 0) else {}
-            summary, scored = score(folder, data, folder, params=params, progress=study.progress)
+            asked = {"params": params, "progress": study.progress, "feature_networks": networks_of(config)}
+            summary, scored = score(folder, data, folder, **asked)
             results.evaluations.setdefault(run, []).append(scored)
             results.summaries.setdefault(run, []).append(summary)
             results.rows.setdefault(run, []).append(read_metrics(folder))

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from experiments import common
 from experiments.attention import audit as inputs
 from experiments.attention.elsewhere import Elsewhere
 from experiments.attention.runs import ATTENTION, RUNS, Study
 from experiments.attention.scores import Results
 from medjax import report
 from medjax.figures import NAMES
-from medjax.metrics import statistics
+from medjax.metrics import hypothesis, statistics
 from medjax.report.blocks import ARTEFACTS, cell, number, p_value
 
 METRICS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "ms_ssim": "MS-SSIM"}
@@ -46,21 +47,32 @@ def comparisons(results: Results) -> list[tuple[str, str]]:
 
 def differences(results: Results) -> str:
     """The paper's row 'Improvement', as it should have been printed."""
-    body = []
+    body, tests = [], []
     for run, other in comparisons(results):
         if run not in results.evaluations:
             continue
         psnr, ssim = (results.versus(run, other, m) for m in ("psnr", "ssim"))
         body.append(
             (f"{RUNS[run].short} minus {RUNS[other].short if other in RUNS else label(other)}", cell("psnr", psnr, sign=True),
-             p_value(psnr["p_value"]), f"{psnr['wins']:.0%}", cell("ssim", ssim, sign=True), p_value(ssim["p_value"]), psnr["n"])
+             p_value(psnr["p_value"]), p_value(psnr["wilcoxon"]), f"{psnr['wins']:.0%}", cell("ssim", ssim, sign=True),
+             p_value(ssim["p_value"]), psnr["n"])
         )  # fmt: skip
+        tests.append(psnr["p_value"])
+    body = [(*row[:3], p_value(float(p)), *row[3:]) for row, p in zip(body, hypothesis.holm(tests), strict=True)]
     caption = (
-        "Paired differences, image by image: mean [95% interval] and two-sided sign-flip test, not corrected for the"
-        " number of rows. They say whether these trained networks differ on such images, not whether another training"
+        "Paired differences, image by image: mean [95% interval], two-sided sign-flip test, the same corrected for the"
+        " number of rows (Holm), and Wilcoxon's signed-rank test. They say whether these trained networks differ on such images,"
+        " not whether another training"
         " would."
     )
-    return report.table(("", "PSNR (dB)", "p", "higher on", "SSIM", "p", "n"), body, caption=caption)
+    return report.table(("", "PSNR (dB)", "p", "p, Holm", "p, Wilcoxon", "higher on", "SSIM", "p", "n"), body, caption=caption)
+
+
+def feature_tables(results: Results) -> list[str]:
+    """Distances of every row's set of images to the references, over feature networks."""
+    first = results.summaries["baseline"][0]
+    rows = {label(row): (first, row) for row in ("input", *results.classical())}
+    return common.over_features(rows | {RUNS[run].label: (found[0], "model") for run, found in results.summaries.items()})
 
 
 def artefacts(results: Results) -> str:

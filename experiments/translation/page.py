@@ -40,6 +40,7 @@ def build(
         Section("What was run", [facts(study, data)]),
         Section("Results on subjects that were not trained on", scored),
         Section("Calibration and structure", [tables.affine(study, results)]),
+        Section("Over feature networks", tables.feature_tables(study, results)),
         Section("Figures 3 to 5 of the paper", plots.progress(study, main, results)),
         Section("Test subjects side by side", plots.cases(main, results, study.compared)),
         Section("The paper's protocol: slices that were trained on", [tables.optimism(study, results)]),

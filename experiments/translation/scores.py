@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import kept, outputs, score
+from experiments.common import kept, networks_of, outputs, score
 from experiments.translation.runs import LEGS, RUNS, Study, config_of, thinned
 from medjax import evaluate
 from medjax.build import data as build_data
 from medjax.build import evaluation as build_evaluation
-from medjax.metrics import statistics, tables
+from medjax.metrics import hypothesis, statistics, tables
 from medjax.types import DataError, to_unit
 from medjax.writers import read_metrics
 
@@ -65,8 +65,9 @@ class Results:
         return statistics.summary(self.of(row, metric))
 
     def versus(self, row: str, other: str, metric: str) -> dict[str, Any]:
-        """`row` minus `other`, paired by subject: mean, interval, p, share of subjects on which it is higher."""
-        return statistics.compare(self.of(row, metric), self.of(other, metric))
+        """`row` minus `other`, paired by subject: mean, interval, p (sign flips, Wilcoxon), share on which it is higher."""
+        a, b = self.of(row, metric), self.of(other, metric)
+        return statistics.compare(a, b) | {"wilcoxon": hypothesis.wilcoxon(a, b)["p_value"]}
 
     def best_map(self) -> str:
         """What a model must beat: the row without a network that is best inside the head."""
@@ -92,9 +93,9 @@ def gather(study: Study, data: dict[str, build_data.Data]) -> Results:
         for seed in range(study.seeds):
             folder = study.folder(run, seed)
             params = results.params[run] if seed == 0 else {}
-            summary, scored = score(
-                folder, data[run], folder, params=params, progress=study.progress, columns=COLUMNS, keep=EVERY
-            )
+            asked = {"params": params, "progress": study.progress, "columns": COLUMNS, "keep": EVERY}
+            networks = networks_of(config_of(study, run)) if run in study.compared else ()
+            summary, scored = score(folder, data[run], folder, feature_networks=networks, **asked)
             results.evaluations.setdefault(run, []).append(scored)
             results.summaries.setdefault(run, []).append(summary)
             results.rows.setdefault(run, []).append(read_metrics(folder))

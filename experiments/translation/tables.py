@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from experiments import common
 from experiments.translation.runs import RUNS, Study
 from experiments.translation.scores import REFERENCES, Results, by_subject
 from medjax import report
-from medjax.metrics import statistics
+from medjax.metrics import hypothesis, statistics
 from medjax.report.blocks import cell, p_value
 
 LABELS = {
@@ -60,6 +61,16 @@ def table_one(study: Study, results: Results) -> str:
     return report.table(("", *metrics.values()), body, caption=caption, strong=[rows.index("main")])
 
 
+def feature_tables(study: Study, results: Results) -> list[str]:
+    """Distances of every row's slices to the targets, over feature networks."""
+    first = results.summaries["main"][0]
+    rows = {label(row): (first, row) for row in REFERENCES} | {
+        label(run): (results.summaries[run][0], "model") for run in study.compared
+    }
+    note = "Slices of one subject are much alike: n counts slices, and the intervals are narrower than they ought to be."
+    return [report.text(note), *common.over_features(rows)]
+
+
 def affine(study: Study, results: Results) -> str:
     """Before and after the best affine map of each output: calibration apart from structure."""
     body = []
@@ -91,18 +102,23 @@ def subjects(study: Study, results: Results) -> str:
 def differences(study: Study, results: Results) -> str:
     """What is compared with what, paired by subject."""
     pairs = [("main", row) for row in (*REFERENCES, "l1_only", "published")] + [("published", results.best_map())]
-    body = []
+    body, tests = [], []
     for row, other in pairs:
         psnr, ssim = (results.versus(row, other, m) for m in ("psnr_inside", "ssim_inside"))
         body.append(
             (f"{short(row)} minus {short(other)}", shown("psnr", psnr, sign=True), p_value(psnr["p_value"]),
-             f"{psnr['wins']:.0%}", shown("ssim", ssim, sign=True), psnr["n"])
+             p_value(psnr["wilcoxon"]), f"{psnr['wins']:.0%}", shown("ssim", ssim, sign=True), psnr["n"])
         )  # fmt: skip
+        tests.append(psnr["p_value"])
+    body = [(*row[:3], p_value(float(p)), *row[3:]) for row, p in zip(body, hypothesis.holm(tests), strict=True)]
     n = len(results.subjects)
-    caption = "Paired differences inside the head, subject by subject: mean [95% interval] and two-sided sign-flip test."
+    caption = (
+        "Paired differences inside the head, subject by subject: mean [95% interval], two-sided sign-flip test, the same"
+        " corrected for the number of rows (Holm), and Wilcoxon's signed-rank test."
+    )
     if n < FEW:
         caption += f" With {n} subject{'s' * (n > 1)} the smallest p there can be is {min(1.0, 2.0 ** (1 - n)):.2g}."
-    return report.table(("", "PSNR (dB)", "p", "higher on", "SSIM", "n"), body, caption=caption)
+    return report.table(("", "PSNR (dB)", "p", "p, Holm", "p, Wilcoxon", "higher on", "SSIM", "n"), body, caption=caption)
 
 
 def optimism_of(results: Results, row: str) -> dict[str, Any]:

@@ -16,10 +16,12 @@ from ml_collections import ConfigDict
 from medjax import baselines, evaluate, formats, inference
 from medjax.build import config as configs
 from medjax.build import data as build_data
+from medjax.build import features as build_features
 from medjax.build import networks, protocol
 from medjax.build.training import set_up_jax
 from medjax.checkpoint import Checkpoints, load_into
 from medjax.data.records import Source
+from medjax.metrics import METRICS
 from medjax.objective import Objective
 from medjax.rng import named
 from medjax.state import TrainState
@@ -120,12 +122,14 @@ def score_run(
     by: str | None = None,
     which: str = "best",
     num_samples: int = 0,
+    feature_networks: Sequence[str] | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Score a run on a split under the metric protocol; writes and returns what `evaluation.json` holds.
 
     data_root, data_source: another data set, all of whose images are then the test set (not for its own source).
     by: a column by which the table is split. num_samples: draws behind the standard-deviation map; 0: none.
+    feature_networks: instead of `config.evaluation.features`.
     """
     if split not in SPLITS:
         raise ConfigError(f"no split {split!r}; there are {', '.join(SPLITS)}")
@@ -144,6 +148,8 @@ def score_run(
         data = _elsewhere(config, data_source, data_root, paired=own.source.paired)
     records = data.source.records
     columns = _columns(data.source, by)
+    known = build_features.at_hand(config, feature_networks)
+    watcher = build_features.Watcher(known.networks)
     params = tuned_baselines(config, own, progress=progress)
     evaluation = evaluate.evaluate(
         model.predict(),
@@ -151,14 +157,16 @@ def score_run(
         key=named(jax.random.key(config.data.split_seed), "evaluation"),
         names=[r.name for r in records],
         columns=columns,
+        metrics={**METRICS, **known.metrics},
         baselines=baselines.bind(params),
+        watch=watcher,
         sample=model.sample() if num_samples else None,
         num_samples=num_samples,
         progress=progress,
     )
     stated = protocol.of(config, data, params, step=model.step)
     summary = evaluate.summarise(evaluation, protocol=stated, dataset=data.source.kind, split=split, by=by)
-    summary["versions"] = configs.versions()
+    summary |= {"features": watcher.records(), "features_absent": known.absent, "versions": configs.versions()}
     evaluate.write(evaluation, Path(output or workdir), summary=summary)
     return summary
 

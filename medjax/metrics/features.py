@@ -76,23 +76,48 @@ def extract(
     Raises DataError for no images at all and for features that are not finite, naming the image; ConfigError for an
     unknown layer.
     """
-    run, gathered, size, done = _runner(features, jit), {}, 0, 0
+    extractor = Extractor(features, layers=layers, keep=keep, jit=jit, names=names)
     with tqdm(desc="features", unit="image", total=total, disable=not progress, leave=False) as bar:
         for images in batches:
-            images = np.asarray(images, np.float32)
-            if not len(images):
-                continue
-            size = max(size, len(images))
-            found = run(np.concatenate([images, np.repeat(images[-1:], size - len(images), axis=0)]))
-            for layer in _chosen(found, layers):
-                vectors = np.asarray(found[layer])[: len(images)]
-                _check(vectors, layer, done, names)
-                gathered.setdefault(layer, _Gathered(keep)).add(vectors)
-            done += len(images)
+            extractor.add(images)
             bar.update(len(images))
-    if not gathered:
-        raise DataError("there are no images to compute features of: the set is empty")
-    return {layer: each.sample() for layer, each in gathered.items()}
+    return extractor.samples()
+
+
+class Extractor:
+    """`extract` for images that come one batch at a time: `add` each, then ask for the `samples`."""
+
+    def __init__(
+        self,
+        features: Features,
+        *,
+        layers: Sequence[str] | None = None,
+        keep: bool = True,
+        jit: bool = True,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        self.layers, self.keep, self.names = layers, keep, names
+        self._run, self._size, self.n = _runner(features, jit), 0, 0
+        self._gathered: dict[str, _Gathered] = {}
+
+    def add(self, images: Array) -> None:
+        """One batch `[B, H, W, C]` in [0, 1]. Raises as `extract` does."""
+        images = np.asarray(images, np.float32)
+        if not len(images):
+            return
+        self._size = max(self._size, len(images))
+        found = self._run(np.concatenate([images, np.repeat(images[-1:], self._size - len(images), axis=0)]))
+        for layer in _chosen(found, self.layers):
+            vectors = np.asarray(found[layer])[: len(images)]
+            _check(vectors, layer, self.n, self.names)
+            self._gathered.setdefault(layer, _Gathered(self.keep)).add(vectors)
+        self.n += len(images)
+
+    def samples(self) -> dict[str, Sample]:
+        """`{layer: Sample}` of all that was added. Raises DataError where nothing was."""
+        if not self._gathered:
+            raise DataError("there are no images to compute features of: the set is empty")
+        return {layer: each.sample() for layer, each in self._gathered.items()}
 
 
 class _Gathered:

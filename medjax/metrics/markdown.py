@@ -47,6 +47,7 @@ def table(summary: Mapping[str, Any], *, metrics: Sequence[str] | None = None) -
     if "uncertainty" in summary:
         parts = [f"{name} {_cell(name, value)}" for name, value in summary["uncertainty"].items() if "mean" in value]
         lines += ["", "Standard-deviation map against the error: " + "; ".join(parts)]
+    lines += _features(summary)
     for name, part in summary.get("by", {}).get("groups", {}).items():
         lines += ["", f"{summary['by']['column']}: {name} (n = {part['n']})", "", *_table(part["rows"], metrics)]
     lines += [f"\nWARNING: {warning}" for warning in summary.get("warnings", ())]
@@ -55,7 +56,8 @@ def table(summary: Mapping[str, Any], *, metrics: Sequence[str] | None = None) -
 
 def _table(entries: Mapping[str, Any], metrics: Sequence[str] | None) -> list[str]:
     present = next(iter(entries.values()))
-    names = metrics or [m for m in ("psnr", "ssim", "ms_ssim", "mae") if m in present] or list(present)
+    usual = [m for m in present if m in ("psnr", "ssim", "ms_ssim", "mae") or m.startswith("lpips")]
+    names = metrics or usual or list(present)
     cells = [["row", *names, "n"]]
     for row, values in entries.items():
         count = max((value["n"] for value in values.values()), default=0)
@@ -63,6 +65,30 @@ def _table(entries: Mapping[str, Any], metrics: Sequence[str] | None) -> list[st
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in cells]
     return [lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]]
+
+
+def _features(summary: Mapping[str, Any]) -> list[str]:
+    """Distances between the set of each row's images and the set of their targets; then what could not be measured."""
+    rows, lines = summary.get("features", {}), []
+    keys = list(dict.fromkeys(key for records in rows.values() for key in records))
+    for network in dict.fromkeys(key.partition("/")[2] for key in keys):
+        names = [key for key in keys if key.partition("/")[2] == network]
+        first = next(iter(rows.values()))[names[0]]
+        told = f"Over {network} ({first.get('weights', '')}), each row against the targets, n = {first['n'][1]} images"
+        lines += ["", told, ""]
+        lines += ["| " + " | ".join(("row", *(name.partition("/")[0] for name in names))) + " |", "|" + "---|" * (len(names) + 1)]
+        lines += ["| " + " | ".join((row, *(record(found.get(name)) for name in names))) + " |" for row, found in rows.items()]
+        if "warning" in first:
+            lines += ["", first["warning"]]
+    return lines + [f"\n- {each['network']}: not measured, {each['why']}" for each in summary.get("features_absent", ())]
+
+
+def record(entry: Mapping[str, Any] | None) -> str:
+    """A distance with its interval where it has one; a dash where so few images give none."""
+    if not entry or entry.get("value") is None:
+        return "-"
+    interval = entry.get("ci95")
+    return f"{entry['value']:.3g}" + (f" [{interval[0]:.2g}, {interval[1]:.2g}]" if interval else "")
 
 
 def _unit_table(units: Mapping[str, Any]) -> list[str]:

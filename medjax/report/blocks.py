@@ -14,7 +14,10 @@ from medjax.metrics.markdown import DIGITS
 from medjax.report.html import figure, table, text
 from medjax.report.regions import REGION, many, region_blocks, unit
 
-QUALITY = {"psnr": "PSNR (dB)", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "mae": "MAE"}
+QUALITY = {
+    "psnr": "PSNR (dB)", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "mae": "MAE", "lpips_alex": "LPIPS (alex)",
+    "lpips_vgg": "LPIPS (vgg)",
+}  # fmt: skip
 ARTEFACTS = {
     "spectrum_ratio": "fine detail: power",
     "gradient_ratio": "edges: gradient",
@@ -85,7 +88,8 @@ def result_blocks(summary: Mapping[str, Any]) -> list[str]:
         table(
             ("", *[QUALITY[m] for m in _present(rows, QUALITY)], "n"),
             [[NAMES.get(r, r), *(cell(m, v.get(m)) for m in _present(rows, QUALITY)), _n(v)] for r, v in rows.items()],
-            caption=f"Mean over {unit(summary)}s [95% bootstrap interval]. PSNR, SSIM and MS-SSIM: higher is better; MAE: lower.",
+            caption=f"Mean over {unit(summary)}s [95% bootstrap interval]. PSNR, SSIM and MS-SSIM: higher is better; the others:"
+            " lower.",
             strong=strong,
         ),
         difference_table(summary.get("differences", {}), unit=unit(summary)),

@@ -22,6 +22,7 @@ from medjax.report.blocks import (
     uncertainty_blocks,
     verdict,
 )
+from medjax.report.features import feature_blocks
 from medjax.report.html import Section, claims_table, details, note, page, save, table, text, warning
 from medjax.report.regions import many
 from medjax.types import DataError
@@ -53,6 +54,7 @@ def build(workdir: str | Path, *, run: str | Path | None = None, title: str = ""
     if summary is not None:
         sections += [
             Section("Results", result_blocks(summary)),
+            Section("Over feature networks", feature_blocks(summary)),
             Section("Pictures", _pictures(summary, evaluation)),
             Section("Image by image", score_blocks(summary, evaluation)),
             Section("Is the deviation map worth anything?", uncertainty_blocks(summary)),
