@@ -34,12 +34,16 @@ def set_cpu_flags() -> None:
 
 
 def _train(args: argparse.Namespace, overrides: list[str]) -> int:
-    from medjax.build import config, training
+    from medjax.build import config, folds, training
 
     chosen = config.get(args.config, overrides)
     if args.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, not {args.seeds}")
-    if args.seeds > 1:
+    if args.folds and args.seeds > 1:
+        raise ConfigError("--folds and --seeds cannot be given together")
+    if args.folds:
+        folds.train(chosen, args.workdir, args.folds)
+    elif args.seeds > 1:
         training.train_seeds(chosen, args.workdir, args.seeds)
     else:
         training.train(chosen, args.workdir)
@@ -48,9 +52,10 @@ def _train(args: argparse.Namespace, overrides: list[str]) -> int:
 
 def _evaluate(args: argparse.Namespace, overrides: list[str]) -> int:
     from medjax import evaluate, report
-    from medjax.build import evaluation
+    from medjax.build import evaluation, folds
 
-    summary = evaluation.score_run(
+    crossed = folds.folds_of(args.workdir)
+    summary = (folds.score if crossed else evaluation.score_run)(
         args.workdir,
         split=args.split,
         data_root=args.data_root,
@@ -62,7 +67,7 @@ def _evaluate(args: argparse.Namespace, overrides: list[str]) -> int:
         feature_networks=None if args.features is None else [name for name in args.features.split(",") if name],
     )
     print(evaluate.table(summary))
-    print(f"\nwritten: {report.build(args.output or args.workdir, run=args.workdir)}")
+    print(f"\nwritten: {report.build(args.output or args.workdir, run=(*crossed, args.workdir)[0])}")
     return 0
 
 
@@ -134,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--config", required=True, help="NAME, NAME:VARIANT or PATH.py:VARIANT")
     sub.add_argument("--workdir", required=True, type=Path, help="where the run is kept")
     sub.add_argument("--seeds", type=int, default=1, help="runs with as many seeds, in WORKDIR/seed_0, ...")
+    sub.add_argument("--folds", type=int, default=0, help="cross-validation: as many runs, in WORKDIR/fold_0, ...")
 
     sub = command("evaluate", _evaluate, "Score a run on a split, beside its input and classical baselines.")
     sub.add_argument("--workdir", required=True, type=Path)

@@ -224,3 +224,15 @@ def test_digest_sees_every_bit():
     assert gpu_check.digest(a) == gpu_check.digest({"y": np.int32(3), "x": np.float32([1, 2])})
     assert gpu_check.digest(a) != gpu_check.digest({**a, "x": np.float32([1, np.nextafter(np.float32(2), 3)])})
     assert gpu_check.digest(a) != gpu_check.digest({**a, "y": np.int64(3)})
+
+
+def test_shards_of_features_are_one_pass(quick_compile, monkeypatch):
+    from experiments.benchmarks import features
+
+    monkeypatch.delenv("MEDJAX_WEIGHTS", raising=False)
+    found = features.measure("resnet18", 10, 2)
+    assert found["weights"] == "drawn from a seed" and found["shards"]["n"] == 10
+    assert found["shards"]["mean"] < 1e-5 and found["shards"]["scatter"] < 1e-4
+    assert found["images_per_second"] > 0
+    one, two = (next(features.batches(i, i + 1, 1)) for i in (0, 1))
+    assert one.shape == (1, 299, 299, 1) and abs(one - two).max() > 0.1

@@ -199,6 +199,28 @@ def test_enhance_keeps_format_depth_and_size_and_goes_on_after_a_bad_file(traine
     assert "exists already" in capsys.readouterr().err
 
 
+def test_folds_test_every_patient_once(flags, tmp_path, capsys):
+    """Three folds, three runs, and one table over all patients."""
+    words = ["--config=restorer_cxr:tiny", f"--workdir={tmp_path}", *flags]
+    assert main(["train", *words, "--folds=3"]) == 0
+    splits = [json.loads((tmp_path / f"fold_{i}" / "splits.json").read_text()) for i in range(3)]
+    tested = [name for part in splits for name in part["test"]]
+    everyone = sorted(name for names in splits[0].values() for name in names)
+    assert sorted(tested) == everyone
+    assert main(["evaluate", f"--workdir={tmp_path}", "--features="]) == 0
+    summary = json.loads((tmp_path / "evaluation.json").read_text())
+    assert summary["n"] == len(everyone) and "every patient is tested on once" in summary["protocol"]["folds"]
+    parts = [json.loads((tmp_path / f"fold_{i}" / "evaluation.json").read_text()) for i in range(3)]
+    mean = sum(p["n"] * p["rows"]["model"]["psnr"]["mean"] for p in parts) / summary["n"]
+    assert summary["rows"]["model"]["psnr"]["mean"] == pytest.approx(mean)
+    assert (tmp_path / "report.html").exists()
+    shutil.rmtree(tmp_path / "fold_1")
+    capsys.readouterr()
+    assert main(["evaluate", f"--workdir={tmp_path}"]) == 1
+    assert "2 of 3 folds" in capsys.readouterr().err
+    assert main(["train", *words, "--folds=2"]) == 2
+
+
 def test_seeds_are_runs_of_their_own(flags, tmp_path, capsys):
     """Two seeds, two workdirs that differ in the seed alone, and in what came of it."""
     words = ["--config=restorer_cxr:tiny", f"--workdir={tmp_path}", *flags]

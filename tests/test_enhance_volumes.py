@@ -115,7 +115,11 @@ def test_two_inputs_of_one_name_and_outputs_among_the_inputs(trained_mri, head, 
         folder.mkdir()
         write_volume(folder / "brain-T1.nii.gz", head)
     write_volume(tmp_path / "in" / "brain-T2.nii.gz", head)
-    with pytest.warns(UserWarning, match="1 volumes of .* are T2 already"):
+    (tmp_path / "in" / "photo.tif").write_bytes(b"II*")
+    with (
+        pytest.warns(UserWarning, match="1 pictures of .* are left out.*photo.tif"),
+        pytest.warns(UserWarning, match="1 volumes of .* are T2 already"),
+    ):
         found = volumes.plan([tmp_path / "in", tmp_path / "in" / "deeper" / "brain-T1.nii.gz"], out, config=config)
     names = [target.relative_to(out).as_posix() for _, target in found]
     assert names == ["brain-T1_synthetic-T2.nii.gz", "deeper/brain-T1_synthetic-T2.nii.gz"], "each once, outputs left out"

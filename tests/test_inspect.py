@@ -111,6 +111,17 @@ def test_volumes_are_described(tmp_path):
     assert inspect(tmp_path, limit=2)["read"] == 2
 
 
+def test_volumes_that_are_one_and_pictures_beside_them_are_told(tmp_path):
+    for name in ("a", "b"):
+        save_volume(tmp_path / f"{name}-T1.nii.gz", "T1", seed=1)
+    save_volume(tmp_path / "c-T1.nii.gz", "T1", seed=2)
+    Image.new("L", (8, 8)).save(tmp_path / "photo.png")
+    report = inspect(tmp_path)
+    assert report["duplicates"] == [["a-T1.nii.gz", "b-T1.nii.gz"]]
+    text = format_report(report)
+    assert "a-T1.nii.gz = b-T1.nii.gz" in text and "1 pictures lie beside the volumes" in text and "photo.png" in text
+
+
 def test_a_real_series_is_described_without_its_patient(real_data):
     import pydicom
 

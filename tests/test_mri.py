@@ -123,6 +123,20 @@ def test_by_index_is_another_anatomy_and_says_so(three):
             opened(three, **wrong)
 
 
+def test_a_pair_that_fits_far_worse_than_the_others_stands_out(tmp_path):
+    for number in range(5):
+        save_pair(tmp_path, f"S{number:02d}-X-0001", seed=number)
+    path = tmp_path / "S04-X-0001-T2.nii.gz"  # two people in one space are as far apart as an image and much noise
+    image = nibabel.load(path)
+    values = image.get_fdata()
+    values[values > 0] += np.random.default_rng(0).normal(0, 300, (values > 0).sum())
+    nibabel.save(nibabel.Nifti1Image(values.clip(0).astype(np.int16), image.affine), path)
+    notes = mri_pairs(tmp_path, cache="off", range_mm=(-10, 10)).notes
+    assert any("1 pairs score far below the usual" in note and "S04-X-0001" in note for note in notes), notes
+    notes = mri_pairs(tmp_path, cache="off", range_mm=(-10, 10), exclude="S04").notes
+    assert not any("far below" in note for note in notes)
+
+
 def test_layouts(tmp_path, three):
     save_pair(tmp_path / "folders", "a", flat=False)
     assert opened(tmp_path / "folders").records[0].patient == "a"

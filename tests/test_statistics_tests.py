@@ -185,7 +185,7 @@ def ratings():
 
 
 def test_the_area_of_hanley_and_mcneils_reader():
-    """Area 0.8932 and standard error 0.0307 after DeLong, as in Stata's manual, `roctab`, on these data."""
+    """The 109 readings of Hanley and McNeil 1982, whose area is 0.893; 0.0307 is DeLong's standard error of it."""
     found = roc.delong(*ratings())
     assert found["auc"] == pytest.approx(0.8932, abs=5e-5) and found["std"] == pytest.approx(0.0307, abs=5e-5)
     assert found["n"] == [51, 58] and 0.80 < found["ci95"][0] < 0.84 and 0.93 < found["ci95"][1] < 0.95

@@ -21,11 +21,13 @@ from tqdm import tqdm
 from medjax import formats, inference
 from medjax.build.evaluation import Model, load
 from medjax.data import intensities, slices
+from medjax.data.records import some
 from medjax.formats.volume import (
     Derivation,
     Volume,
     from_ras,
     is_volume,
+    list_pictures,
     list_volumes,
     read_series,
     read_volume,
@@ -140,7 +142,10 @@ def plan(inputs: Sequence[str | Path], output: Path, *, config: ConfigDict) -> l
 
     def listed(given: Path) -> list[Path]:
         if given.is_dir() and not is_volume(given):
-            found = list_volumes(given, recursive=True)
+            found, beside = list_volumes(given, recursive=True), list_pictures(given)
+            if beside:
+                told = f"{len(beside)} pictures of {given} are left out: this run takes volumes ({some(p.name for p in beside)})"
+                warnings.warn(told, stacklevel=2)
             kept = [p for p in found if not target or not re.search(rf"[-_]{re.escape(target)}$", _parts(p.name)[0])]
             if len(kept) < len(found):
                 warnings.warn(f"{len(found) - len(kept)} volumes of {given} are {target} already and are left out", stacklevel=2)

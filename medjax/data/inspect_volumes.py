@@ -6,18 +6,20 @@ header says about a patient is looked at.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from medjax.data.records import some
 from medjax.data.slices import PLANES, cut, slice_plan
 from medjax.data.subjects import contrasts_of
-from medjax.formats.volume import Volume, list_volumes, read_series, read_volume, to_ras
+from medjax.formats.volume import Volume, list_pictures, list_volumes, read_series, read_volume, to_ras
 from medjax.types import DataError
 
 _SHOWN = 8  # volumes on the contact sheet, all three planes of each
@@ -40,8 +42,8 @@ def inspect_volumes(root: str | os.PathLike, *, limit: int | None = None) -> tup
       limit: read only this many places, evenly spread.
 
     Returns:
-      A dict that `json` can write (root, kind, records, volumes, shapes, spacings, orientations, values, zeros, contrasts, bad,
-      notes), and images float32 [S, S, 1] in [0, 1]: the middle slices of some volumes, in all planes.
+      A dict that `json` can write (root, kind, records, volumes, shapes, spacings, orientations, values, zeros, contrasts,
+      duplicates, bad, notes), and images float32 [S, S, 1] in [0, 1]: the middle slices of some volumes, in all planes.
     """
     root = Path(root)
     paths = list_volumes(root, recursive=True)
@@ -59,14 +61,19 @@ def inspect_volumes(root: str | os.PathLike, *, limit: int | None = None) -> tup
             bad.append(str(error))
             continue
         notes += [str(warning.message) for warning in told]
-        facts += [_facts(volume) for volume in found]
+        facts += [_facts(volume, path.relative_to(root).as_posix()) for volume in found]
         tiles += _middles(found[0]) if path in shown else []
+    beside = list_pictures(root)
+    if beside:
+        notes.append(f"{len(beside)} pictures lie beside the volumes and were not looked at: {some(p.name for p in beside)}")
     return _report(root, len(paths), len(chosen), facts, bad, notes), tiles
 
 
-def _facts(volume: Volume) -> dict[str, Any]:
+def _facts(volume: Volume, name: str) -> dict[str, Any]:
     values = volume.values
     return {
+        "name": name,
+        "digest": hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=16).hexdigest(),
         "shape": " x ".join(map(str, values.shape)),
         "spacing": " x ".join(f"{mm:.3g}" for mm in volume.spacing),
         "axcodes": volume.axcodes,
@@ -78,13 +85,16 @@ def _facts(volume: Volume) -> dict[str, Any]:
 
 def _report(root: Path, places: int, read: int, facts: list[dict], bad: list[str], notes: list[str]) -> dict[str, Any]:
     counts = {key: dict(Counter(fact[key] for fact in facts).most_common()) for key in ("shape", "spacing", "axcodes", "storage")}
-    extremes = [fact["extremes"] for fact in facts]
+    extremes, same = [fact["extremes"] for fact in facts], defaultdict(list)
+    for fact in facts:
+        same[fact["shape"], fact["digest"]].append(fact["name"])
     return {
         "root": str(root), "kind": "volumes", "records": places, "read": read, "volumes": len(facts),
         "shapes": counts["shape"], "spacings": counts["spacing"], "orientations": counts["axcodes"],
         "storage": counts["storage"], "contrasts": contrasts_of(root), "bad": bad, "notes": notes,
         "range": [min(low for low, _ in extremes), max(high for _, high in extremes)] if facts else None,
         "highest": [min(high for _, high in extremes), max(high for _, high in extremes)] if facts else None,
+        "duplicates": [names for names in same.values() if len(names) > 1],
         "stripped": sum(fact["zeros"] >= 1 / 3 for fact in facts),
     }  # fmt: skip
 
@@ -117,6 +127,9 @@ def format_volumes(report: Mapping[str, Any]) -> str:
         lines.append("  values        {:g} to {:g}".format(*report["range"]))
         lines.append("  highest value {:g} to {:g} of a volume".format(*report["highest"]))
         lines.append(f"  stripped      {report['stripped']} volumes are zero in a third or more of their voxels")
+    if report["duplicates"]:
+        shown = "; ".join(" = ".join(names) for names in report["duplicates"][:3])
+        lines.append(f"  DUPLICATES    {len(report['duplicates'])} groups of volumes with equal values: {shown}")
     lines += [f"  BAD           {reason}" for reason in report["bad"][:5]]
     lines += [f"  note          {note}" for note in report["notes"]]
     if "contact_sheet" in report:

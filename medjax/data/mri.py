@@ -34,6 +34,7 @@ from medjax.types import ConfigError, DataError
 
 SLICES = ("mm", "index")
 _FOV_STEP = 8.0  # mm; the canvas found from the heads is rounded up to it
+_ENOUGH, _LOW = 4, 0.5  # pairs from which a usual score is known; the share of its excess over 1 below which one stands out
 _FINE = 0.2  # mm; below it names need more digits
 
 
@@ -152,6 +153,7 @@ def _notes(
     registered = [f"{n} ({s.before.nmi:.3f} to {s.after.nmi:.3f})" for n, s in known.items() if s.transform is not None]
     if registered:
         notes.append(f"{len(registered)} of {len(known)} pairs were registered (score before and after): {some(registered)}")
+    notes += _outlying({name: s.after.nmi - 1 for name, s in known.items()})
     loose = [f"{name} ({s.after.best})" for name, s in known.items() if s.after.best != "0"]
     if loose:
         notes.append(f"{len(loose)} pairs would fit better with the target shifted: {some(loose)}")
@@ -170,6 +172,17 @@ def _notes(
             f"in {low[1]} and at {high[0]:+.1f} mm in {high[1]}"
         )
     return notes
+
+
+def _outlying(excess: Mapping[str, float]) -> list[str]:
+    """A note where a pair's score above 1 is far below the others': another person's head in the same place."""
+    if len(excess) < _ENOUGH:
+        return []
+    usual = float(np.median(list(excess.values())))
+    low = [f"{name} ({1 + value:.3f})" for name, value in excess.items() if value < _LOW * usual]
+    if not low:
+        return []
+    return [f"{len(low)} pairs score far below the usual {1 + usual:.3f}; look whether both are of one person: {some(low)}"]
 
 
 def _loader(rows, files, known, plans, chosen, context: int, intensity: Mapping, cache_bytes: int):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from medjax.formats import dicom, nifti, series
+from medjax.formats import dicom, nifti, raster, series, tiff
 from medjax.formats.derive import Derivation
 from medjax.formats.grid import Stored, Volume, from_ras, plain, to_ras, with_values
 from medjax.formats.guard import is_dicom, reading, writing
@@ -131,6 +131,13 @@ def list_volumes(folder: str | os.PathLike, *, recursive: bool = False) -> list[
     if not paths:
         raise DataError(f"{folder} has no volume ({_KNOWN})")
     return paths
+
+
+def list_pictures(folder: str | os.PathLike) -> list[Path]:
+    """The PNG, JPEG and TIFF files below a folder, sorted: what a reader of its volumes passes over."""
+    endings = (*raster.SUFFIXES, *tiff.SUFFIXES)
+    found = (p for p in Path(folder).rglob("*") if p.suffix.lower() in endings and not p.name.startswith("."))
+    return sorted(p for p in found if p.is_file())
 
 
 def _read_folder(folder: Path, series_tag: str | None) -> Volume:

@@ -1,8 +1,23 @@
-"""Metrics: `[B, H, W, C]` images in [0, 1] to one value per image, and the statistics of such values."""
+"""Metrics: `[B, H, W, C]` images in [0, 1] to one value per image, distances between sets of images over feature networks
+(`features`), and the statistics of such values.
+"""
 
 from __future__ import annotations
 
-from medjax.metrics import artefacts, quality, region, statistics
+from medjax.metrics import (
+    artefacts,
+    features,
+    frechet,
+    hypothesis,
+    kernel,
+    lpips,
+    neighbours,
+    quality,
+    reference,
+    region,
+    roc,
+    statistics,
+)
 from medjax.metrics.artefacts import checkerboard2, checkerboard4, gms, gmsd, gradient_ratio, spectrum_ratio
 from medjax.metrics.quality import PSNR_CAP, mae, ms_ssim, mse, nrmse, psnr, ssim
 from medjax.metrics.region import REGION, mae_inside, nrmse_inside, psnr_affine, psnr_inside, ssim_affine, ssim_inside
@@ -26,6 +41,14 @@ __all__ = [
     "QUALITY",
     "REGION",
     "artefacts",
+    "features",
+    "frechet",
+    "hypothesis",
+    "kernel",
+    "lpips",
+    "neighbours",
+    "reference",
+    "roc",
     "checkerboard2",
     "checkerboard4",
     "gms",
