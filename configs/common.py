@@ -146,6 +146,18 @@ def restorer() -> dict:
     return {"name": "restorer", "features": (32, 64, 96), "blocks": (2, 2, 2), "unshuffle": 2}
 
 
+def perceptual(**changes: object) -> dict:
+    """A loss over the maps of a published network, whose weights the user has (nothing is fetched)."""
+    return {
+        "weight": 0.0,  # of the term; 0: none, and no weights are needed
+        "network": "vgg19",  # of medjax.weights.NETWORKS
+        "weights": "",  # its file; "": in the folder $MEDJAX_WEIGHTS
+        "layers": ("conv5_4",),  # equally weighted; conv before the activation (ESRGAN), relu after it (SRGAN)
+        "distance": "l1",  # l1, l2, charbonnier
+        **changes,
+    }
+
+
 def optimizer(**changes: object) -> dict:
     """Adam as pix2pix uses it: constant, then linear to zero."""
     return {

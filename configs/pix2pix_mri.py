@@ -39,6 +39,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
             "reconstruction": "l1",  # the paper: l1 or l2
             "reconstruction_weight": 100.0,
             "feature_matching_weight": 0.0,
+            "perceptual": common.perceptual(),
         },
         generator=common.unet(),
         discriminator={"name": "patchgan", "scales": 1, "features": 64, "layers": 3, "norm": "batch"},

@@ -263,3 +263,8 @@ def test_a_file_that_is_no_config_is_named(tmp_path):
 def test_sample_sheets_show_images_spread_over_the_split():
     assert training.spread(10, 4) == [1, 3, 6, 8]
     assert training.spread(2, 4) == [0, 1]
+
+
+def test_of_a_field_given_twice_the_last_holds():
+    found = configs.get("pix2pix_cxr:tiny", ["data.split=(1,2,3)", "train.steps=3", "data.split=(4,5,6)", "train.steps=5"])
+    assert found.data.split == (4, 5, 6) and found.train.steps == 5

@@ -75,7 +75,9 @@ def _load_module(path: Path) -> Any:
 
 
 def override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
-    """`config` with `field.of.field=value` strings applied by ml_collections' own flag parser."""
+    """`config` with `field.of.field=value` strings applied by ml_collections' own flag parser; of a field given twice
+    the last value holds.
+    """
     from absl import flags
     from ml_collections import config_flags
 
@@ -88,7 +90,8 @@ def override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
         if field not in known and not inside and not isinstance(config_at(config, field), (ConfigDict, dict)):
             raise ConfigError(f"the config has no field {field!r}{_close(field, known)}")
     values = flags.FlagValues()
-    argv = ["medjax", *(f"--config.{text}" for text in overrides)]
+    last = {text.partition("=")[0]: text for text in overrides}  # absl would join tuples that are given twice
+    argv = ["medjax", *(f"--config.{text}" for text in last.values())]
     try:
         config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
         values(argv)
@@ -192,6 +195,8 @@ def _with_defaults(stored: dict[str, Any]) -> dict[str, Any]:
     common = _load_module(config_folder() / "common.py")
     sections = {"data": common.data(), "train": common.train(), "optimizer": common.optimizer()}
     sections["evaluation"] = common.evaluation()
+    if stored.get("method", {}).get("name") == "pix2pix":
+        sections["method"] = {"perceptual": common.perceptual()}
     return _merged(sections, stored)
 
 

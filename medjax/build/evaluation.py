@@ -66,6 +66,8 @@ def load(workdir: str | Path, *, which: str = "best") -> Model:
         step, weights = checkpoints.weights(which)
     plain = config.copy_and_resolve_references()
     plain.train.ema = 0.0  # the weights read are the average already
+    if "perceptual" in plain.method:
+        plain.method.perceptual.weight = 0.0  # a prediction needs no loss, and no file of a published network
     objective = networks.objective(plain, num_steps=1)
     shape = (1, config.data.crop_size, config.data.crop_size, 1)
     source = jnp.zeros((*shape[:3], build_data.channels(config)))

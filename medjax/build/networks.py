@@ -10,6 +10,7 @@ import optax
 from ml_collections import ConfigDict
 
 from medjax import losses, objectives
+from medjax.build.perceptual import perceptual_loss
 from medjax.build.published import PUBLISHED
 from medjax.models.discriminators import MultiScale, PatchGAN
 from medjax.models.restorer import Restorer
@@ -84,6 +85,8 @@ def _pix2pix(config: ConfigDict, num_steps: int) -> Objective:
         reconstruction=losses.regression(m.reconstruction),
         reconstruction_weight=m.reconstruction_weight,
         feature_matching_weight=m.feature_matching_weight,
+        perceptual=perceptual_loss(m.perceptual),
+        perceptual_weight=m.perceptual.weight,
     )
 
 

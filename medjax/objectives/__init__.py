@@ -19,8 +19,13 @@ def pix2pix(
     reconstruction: Callable[[Array, Array], Array] = losses.l1,
     reconstruction_weight: float = 100.0,
     feature_matching_weight: float = 0.0,
+    perceptual: Callable[[Array, Array], Array] | None = None,
+    perceptual_weight: float = 0.0,
 ) -> Objective:
-    """pix2pix (Isola et al. 2017, eq. 4): conditional GAN plus 100 * L1; D's objective is halved as published."""
+    """pix2pix (Isola et al. 2017, eq. 4): conditional GAN plus 100 * L1; D's objective is halved as published.
+
+    perceptual: `(prediction, target) -> [B]`, a further term of G, such as `losses.perceptual`; see `adversarial`.
+    """
     return adversarial(
         generator,
         discriminator,
@@ -29,6 +34,8 @@ def pix2pix(
         reconstruction=reconstruction,
         reconstruction_weight=reconstruction_weight,
         feature_matching_weight=feature_matching_weight,
+        perceptual=perceptual,
+        perceptual_weight=perceptual_weight,
     )
 
 

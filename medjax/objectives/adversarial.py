@@ -16,7 +16,7 @@ from medjax import losses
 from medjax.objective import Metrics, Objective, Player, apply_gradients, descend
 from medjax.rng import named, per_image
 from medjax.state import Net, TrainState, new_state
-from medjax.types import Array, Batch, Key, PyTree
+from medjax.types import Array, Batch, ConfigError, Key, PyTree
 
 Scores = list[list[Array]]  # per scale: feature maps, the last of them the logits
 
@@ -32,17 +32,24 @@ def adversarial(
     discriminator_weight: float = 1.0,
     reconstruction: Callable[[Array, Array], Array] = losses.l1,
     reconstruction_weight: float = 0.0,
+    perceptual: Callable[[Array, Array], Array] | None = None,
+    perceptual_weight: float = 0.0,
     feature_matching_weight: float = 0.0,
     augment: Callable[[Array, Key], Array] = lambda images, key: images,
     gradient_penalty: Callable[[Callable[[Array], Array], Array], Array] | None = None,
 ) -> Objective:
-    """L_G = w_a * adversary + w_r * reconstruction(G(x), y) + w_f * feature matching; L_D = w_d * (real + fake).
+    """L_G = w_a * adversary + w_r * reconstruction(G(x), y) + w_p * perceptual(G(x), y) + w_f * feature matching;
+    L_D = w_d * (real + fake).
 
     `inputs(batch)` is what G is called with; `condition(batch)` `[B, H, W, C]` is concatenated to what D sees, or None.
     `augment(images, key)` is applied to whatever D sees, real and fake alike. `gradient_penalty(critic, images)` is
     added to D's loss, where `critic` maps images to per-image sums of logits `[B]`.
     """
+    if perceptual_weight and perceptual is None:
+        raise ConfigError(f"a perceptual weight of {perceptual_weight} needs a perceptual loss")
     team_d = {"discriminator": discriminator}
+    compared = {"g_reconstruction": (reconstruction_weight, reconstruction), "g_perceptual": (perceptual_weight, perceptual)}
+    compared = {name: (weight, fn) for name, (weight, fn) in compared.items() if weight}
 
     def seen(images: Array, batch: Batch, key: Key | None = None) -> Array:
         """What D is shown; augmented in training only, where there is a key."""
@@ -77,8 +84,7 @@ def adversarial(
             real, _ = discriminator.apply(d.params, d.stats, seen(batch["target"], batch, key), train=True)
             real = jax.lax.stop_gradient(real) if not adversary.uses_real else real
         terms = {"g_gan": adversarial_weight * _mean(adversary.generator, real, out)}
-        if reconstruction_weight:
-            terms["g_reconstruction"] = reconstruction_weight * reconstruction(fake, batch["target"]).mean()
+        terms |= {name: weight * fn(fake, batch["target"]).mean() for name, (weight, fn) in compared.items()}
         if feature_matching_weight:
             terms["g_features"] = feature_matching_weight * feature_matching(real, out)
         return sum(terms.values()), terms
@@ -119,8 +125,7 @@ def adversarial(
             real, _ = discriminator.apply(d.params, d.stats, seen(batch["target"], batch))
         each = jax.vmap(lambda r, f: _mean(adversary.generator, r, f))
         terms = {"g_gan": adversarial_weight * each([[s[-1]] for s in real], [[s[-1]] for s in out])}
-        if reconstruction_weight:
-            terms["g_reconstruction"] = reconstruction_weight * reconstruction(fake, batch["target"])
+        terms |= {name: weight * fn(fake, batch["target"]) for name, (weight, fn) in compared.items()}
         return {"g_loss": sum(terms.values()), **terms}
 
     return Objective(init, step, predict, sample, evaluate)

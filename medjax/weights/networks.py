@@ -65,20 +65,24 @@ class Network:
         return jax.eval_shape(self.make(**options).init, jax.random.key(0), *inputs)
 
     def features(
-        self, variables: PyTree, *, layers: Sequence[str] = (), preprocess: Preprocess | None = None
+        self, variables: PyTree, *, layers: Sequence[str] = (), preprocess: Preprocess | None = None, **options: Any
     ) -> Callable[[Array], dict[str, Array]]:
         """`images [B, H, W, 1 or 3] in [0, 1] -> {layer: array}`: what metrics and losses take, preprocessing included.
 
         layers: those wanted, else the usual ones of this network. preprocess: another rule than its own, for example
-        `network.preprocess.at((64, 64))`. The weights are put on the device once and are arguments of a compiled caller.
+        `network.preprocess.at((64, 64))`. options: of the module, such as `classifier=False`. The weights are put on the device
+        once and are arguments of a compiled caller.
         """
-        apply = _applier(self, tuple(layers) or self.layers, preprocess or self.preprocess)
+        made = tuple(sorted(options.items()))
+        apply = _applier(self, tuple(layers) or self.layers, preprocess or self.preprocess, made)
         return jax.tree_util.Partial(apply, jax.device_put(variables))
 
 
 @functools.lru_cache(maxsize=32)  # one function for one choice, so that jit knows it again
-def _applier(network: Network, layers: tuple[str, ...], rule: Preprocess) -> Callable[[PyTree, Array], dict[str, Array]]:
-    module = network.make()
+def _applier(
+    network: Network, layers: tuple[str, ...], rule: Preprocess, options: tuple[tuple[str, Any], ...]
+) -> Callable[[PyTree, Array], dict[str, Array]]:
+    module = network.make(**dict(options))
 
     def apply(variables: PyTree, images: Array) -> dict[str, Array]:
         taps = module.apply(variables, rule(images))
