@@ -203,6 +203,8 @@ def evaluation() -> dict:
         "baselines": ("gaussian", "median", "bilateral", "nlm", "tv", "wavelet", "clahe"),
         # LPIPS and distances between sets over the features of these networks, where their weights are at hand
         "features": ("inception_v3", "resnet50_radimagenet", "densenet121_xrv", "lpips_alex", "lpips_vgg"),
+        # and fd_infinity, extrapolated to infinitely many images, which is slow
+        "feature_distances": ("fd", "kid", "precision", "recall", "density", "coverage", "mmd"),
         # the files of weights; "": $MEDJAX_WEIGHTS/<the published name>
         "weights": dict.fromkeys(
             ("inception_v3", "resnet50_radimagenet", "densenet121_xrv", "vgg16", "vgg19", "alexnet", "resnet18", "resnet50",

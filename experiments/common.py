@@ -97,6 +97,7 @@ def score(
     import jax
 
     from medjax import baselines, evaluate
+    from medjax.build import config as configs
     from medjax.build import data as build_data
     from medjax.build import evaluation as build_evaluation
     from medjax.build import features as build_features
@@ -104,11 +105,13 @@ def score(
     from medjax.metrics import METRICS
     from medjax.rng import named
 
+    known = build_features.at_hand(configs.read(run), feature_networks)
     if (output / "evaluation.json").exists() and (output / "outputs.npz").exists():
-        return evaluate.read(output)
+        summary, scored = evaluate.read(output)
+        if measured(summary) >= known.names:  # else weights have come since
+            return summary, scored
     model = build_evaluation.load(run, which="latest")
     predict, images = recorded(model.predict(), keep)
-    known = build_features.at_hand(model.config, feature_networks)
     watcher = build_features.Watcher(known.networks)
     scored = evaluate.evaluate(
         predict,
@@ -122,6 +125,7 @@ def score(
         progress=progress,
     )
     protocol = build_protocol.of(model.config, data, dict(params), step=model.step)
+    protocol |= {"lpips": known.stated} if known.stated else {}
     summary = evaluate.summarise(scored, protocol=protocol, dataset=data.source.kind, split=split)
     summary |= {"features": watcher.records(), "features_absent": known.absent}
     output.mkdir(parents=True, exist_ok=True)
@@ -131,9 +135,20 @@ def score(
     return summary, scored
 
 
+def measured(summary: Mapping[str, Any]) -> set[str]:
+    """The feature networks and LPIPS that a result file has."""
+    records = summary.get("features", {}).get("model", {})
+    return {key.partition("/")[2].partition(".")[0] for key in records} | set(lpips_of(summary))
+
+
 def networks_of(config: ConfigDict) -> tuple[str, ...]:
     """The feature networks of a study: the published ones of its config, and one that nobody trained, always at hand."""
     return (*config.evaluation.features, "random_alexnet")
+
+
+def lpips_of(summary: Mapping[str, Any]) -> dict[str, str]:
+    """{metric: title} of the LPIPS that a result file has."""
+    return {m: f"LPIPS ({m.removeprefix('lpips_')})" for m in summary["rows"]["model"] if m.startswith("lpips")}
 
 
 def over_features(rows: Mapping[str, tuple[Mapping[str, Any], str]]) -> list[str]:

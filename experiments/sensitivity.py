@@ -86,8 +86,8 @@ def extracted(network: Extractable, images: Sequence[np.ndarray]) -> dict[str, f
 
 def judged(found: dict[str, Any]) -> dict[str, bool]:
     """Whether the distance of the halves is compatible with 0, and whether KID rises with every step of damage."""
-    low, high = found["halves"]["kid"]["ci95"]
-    zero, result = found["halves"]["kid"]["value"], {"halves contain 0": low <= 0 <= high}
+    ends, zero = found["halves"]["kid"]["ci95"], found["halves"]["kid"]["value"]
+    result = {"halves contain 0": ends[0] <= 0 <= ends[1]}
     for kind, rows in found["damage"].items():
         steps = [zero, *(row["kid"]["value"] for row in rows)]
         result[f"rises with {kind}"] = all(a < b for a, b in zip(steps, steps[1:], strict=False))
@@ -98,6 +98,8 @@ def judged(found: dict[str, Any]) -> dict[str, bool]:
 
 def blocks(found: dict[str, Any]) -> list[str]:
     """The section of a report: the verdicts in words, the figure, the Frechet distance by n."""
+    if not found["halves"]["kid"].get("ci95"):
+        return [report.text(f"Not measured: {found['n']} images in each half are too few for an interval of KID.")]
     lines = [f"- {what}: **{'yes' if holds else 'no'}**" for what, holds in judged(found).items()]
     name, n = f"{found['network']}.{found['layer']}", found["n"]
     opening = (

@@ -1,4 +1,4 @@
-"""The command line: `medjax train | evaluate | enhance | compare | import-weights | export-weights |
+"""The command line: `medjax train | evaluate | enhance | distance | compare | import-weights | export-weights |
 inspect`.
 
 `main(argv)` returns the exit status: 0; 1 for data, files and checkpoints that cannot be used or where some file failed;
@@ -91,6 +91,18 @@ def _enhance(args: argparse.Namespace, overrides: list[str]) -> int:
     return 1 if outcome.failed else 0
 
 
+def _distance(args: argparse.Namespace, overrides: list[str]) -> int:
+    from medjax.build import distance
+    from medjax.metrics import markdown
+
+    split = lambda text: tuple(part.strip() for part in text.split(",") if part.strip())  # noqa: E731
+    found = distance.folders(
+        args.reference, args.other, networks=split(args.features), metrics=split(args.metrics), output=args.output
+    )
+    print(markdown.features(found))
+    return 0
+
+
 def _compare(args: argparse.Namespace, overrides: list[str]) -> int:
     from medjax.build import compare, compare_files
 
@@ -164,6 +176,24 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--plane", choices=("axial", "coronal", "sagittal"), default="", help="slices of volumes (default: trained)")
     sub.add_argument("--deidentify", action="store_true", help="DICOM: remove what identifies the patient")
 
+    _add_comparisons(command)
+    sub = command("inspect", _inspect, "Look at a data folder before any training.")
+    sub.add_argument("data", type=Path, metavar="DATA")
+    sub.add_argument("--sheet", type=Path, help="a PNG file for the contact sheet")
+    sub.add_argument("--value_range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="stored values at black and white")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _add_comparisons(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Sets and runs side by side; weights in and out."""
+    sub = command("distance", _distance, "Distances between two folders of images over feature networks.")
+    sub.add_argument("reference", type=Path, metavar="REFERENCE", help="a folder of images; its features are kept in a cache")
+    sub.add_argument("other", type=Path, metavar="OTHER")
+    sub.add_argument("--features", default="", help="feature networks, with commas between")
+    sub.add_argument("--metrics", default="", help="fd, fd_infinity, kid, mmd, precision, recall, density, coverage")
+    sub.add_argument("--output", type=Path, help="a JSON file")
+
     sub = command("compare", _compare, "Compare evaluated runs: differences, intervals, adjusted p-values, over seeds too.")
     sub.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="evaluated workdirs, or folders of seed_0, seed_1, ...")
     sub.add_argument("--baseline", type=Path, help="the run that the others are compared with (default: the first)")
@@ -181,13 +211,6 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("file", type=Path, metavar="FILE")
     sub.add_argument("--workdir", required=True, type=Path)
     sub.add_argument("--checkpoint", choices=("best", "latest"), default="best")
-
-    sub = command("inspect", _inspect, "Look at a data folder before any training.")
-    sub.add_argument("data", type=Path, metavar="DATA")
-    sub.add_argument("--sheet", type=Path, help="a PNG file for the contact sheet")
-    sub.add_argument("--value_range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="stored values at black and white")
-    sub.add_argument("--json", action="store_true", help="print JSON")
-    return parser
 
 
 def _overrides(words: Sequence[str]) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,8 +65,14 @@ def read(directory: str | Path) -> tuple[dict[str, Any], Evaluation]:
             header, *lines = csv.reader(file)
         with np.load(directory / "examples.npz", allow_pickle=False) as arrays:
             examples = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError) as error:
+        if not isinstance(summary, dict) or not isinstance(summary.get("rows"), dict):
+            raise DataError(f"{directory} holds no complete evaluation: evaluation.json has no rows")
+        return summary, _evaluation(summary, header, lines, examples)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{directory} holds no complete evaluation: {error}") from error
+
+
+def _evaluation(summary: dict[str, Any], header: list[str], lines: list[list[str]], examples: dict[str, Any]) -> Evaluation:
     values = dict(zip(header, zip(*lines, strict=True), strict=True))
     curves, notes = summary.get("uncertainty", {}).get("sparsification", {}), summary.get("warnings", [])
     names = list(values.pop("name"))
@@ -76,4 +84,4 @@ def read(directory: str | Path) -> tuple[dict[str, Any], Evaluation]:
             into[metric] = np.array(column, np.float64)
         else:
             evaluation.columns[name] = list(column)
-    return summary, evaluation
+    return evaluation

@@ -214,6 +214,9 @@ def test_folds_test_every_patient_once(flags, tmp_path, capsys):
     mean = sum(p["n"] * p["rows"]["model"]["psnr"]["mean"] for p in parts) / summary["n"]
     assert summary["rows"]["model"]["psnr"]["mean"] == pytest.approx(mean)
     assert (tmp_path / "report.html").exists()
+    assert "averaging" in summary["protocol"] and summary["protocol"]["averaging"].count("first over") <= 1
+    assert main(["evaluate", f"--workdir={tmp_path}", "--split=train"]) == 2
+    assert "test patients of each" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "fold_1")
     capsys.readouterr()
     assert main(["evaluate", f"--workdir={tmp_path}"]) == 1

@@ -186,6 +186,31 @@ def test_folders_rows_and_metrics_that_are_not_there(tmp_path):
         compare([a, b])
 
 
+def test_distances_of_other_weights_or_numbers_are_not_put_side_by_side(tmp_path):
+    for name in "ab":
+        run(tmp_path / name, 1.0, features=1.0)
+    path = tmp_path / "b" / "evaluation.json"
+    summary = json.loads(path.read_text())
+    record = summary["features"]["model"]["fd/vgg16.relu5_3"]
+    for change in ({"weights": "others"}, {"n": [N, 2 * N]}):
+        path.write_text(json.dumps(summary | {"features": {"model": {"fd/vgg16.relu5_3": record | change}}}))
+        assert not compare([tmp_path / "a", tmp_path / "b"])["features"]
+    path.write_text(json.dumps(summary))
+    assert compare([tmp_path / "a", tmp_path / "b"])["features"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("examples.npz", b"PK\x03\x04 cut"), ("evaluation.csv", b""), ("evaluation.csv", b"name,model.psnr\na\n"),
+     ("evaluation.json", b"[]"), ("evaluation.json", b"{}")],
+)  # fmt: skip
+def test_damaged_result_files_are_told_in_one_sentence(tmp_path, name, content):
+    run(tmp_path / "a", 1.0)
+    (tmp_path / "a" / name).write_bytes(content)
+    with pytest.raises(DataError, match="holds no complete evaluation"):
+        results.read(tmp_path / "a")
+
+
 def test_which_way_is_better():
     assert [direction(m) for m in ("psnr", "ssim_inside", "lpips_vgg", "mae_inside", "gradient_ratio")] == [1, 1, -1, -1, 0]
 

@@ -273,3 +273,28 @@ def test_lpips_refuses():
         lpips.lpips(tiny, {"map": -WIDTHS})
     with pytest.raises(ConfigError, match="at least one layer"):
         lpips.lpips(tiny, {})(pictures(2), pictures(2))
+
+
+def test_kid_of_pairs_is_its_definition_and_0_for_equal_sets():
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(7, 4)), rng.normal(size=(7, 4))
+    terms = [
+        kernel.polynomial(x[[i]], x[[j]]) + kernel.polynomial(y[[i]], y[[j]]) - 2 * kernel.polynomial(x[[i]], y[[j]])
+        for i in range(7) for j in range(7) if i != j
+    ]  # fmt: skip
+    assert kernel.mmd2_paired(x, y) == pytest.approx(float(np.mean(terms)))
+    assert kernel.mmd2_paired(x, x) == pytest.approx(0, abs=1e-12)
+    found = kernel.kid(x, x, paired=True)
+    assert found["paired"] and abs(found["value"]) < 1e-12 and abs(found["ci95"][1]) < 1e-12
+    whole = kernel.kid(x, y, paired=True, subset_size=7, subsets=3)
+    assert whole["value"] == pytest.approx(kernel.mmd2_paired(x, y))
+    with pytest.raises(DataError, match="not 7 and 6"):
+        kernel.kid(x, y[:6], paired=True)
+
+
+def test_few_vectors_are_their_own_root():
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(5, 30)), rng.normal(size=(6, 30)) + 0.3
+    a, b = frechet.moments(x), frechet.moments(y)
+    fast = frechet.of_roots(a.mean, frechet.root_of(x, a), b.mean, frechet.root_of(y, b))
+    assert fast == pytest.approx(frechet.frechet(a, b), rel=1e-9)

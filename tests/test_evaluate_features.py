@@ -80,6 +80,35 @@ def test_few_images_give_a_reason_and_no_number(trained):
     assert abs(records["fd/random_alexnet.relu3"]["value"]) < 1e-3  # identical sets
 
 
+def test_identical_sets_are_at_no_distance_and_a_name_counts_once(trained):
+    found = features.at_hand(configs.read(trained), ("random_alexnet", " random_alexnet"))
+    watcher = features.Watcher(found.networks)
+    few = pictures(8)
+    watcher({"target": few, "model": few})
+    records = watcher.records()["model"]
+    assert records["kid/random_alexnet.relu3"]["value"] == pytest.approx(0, abs=1e-9)
+    assert records["kid/random_alexnet.relu3"]["n"] == [8, 8]
+    assert abs(records["fd/random_alexnet.relu3"]["value"]) < 1e-3
+
+
+def test_a_row_that_is_not_finite_does_not_cost_the_others():
+    flat = lambda images: {"top": jax.numpy.where(images.mean((1, 2)) > 2, np.nan, images.mean((1, 2)))}  # noqa: E731
+    watcher, good = features.Watcher([features.Extractable("flat", flat, False, "none", "none")]), pictures(8)
+    watcher({"target": good, "input": good, "model": good + 5})
+    records = watcher.records()
+    assert records["input"]["fd/flat.top"]["value"] == pytest.approx(0, abs=1e-9)
+    (lost,) = records["model"].values()
+    assert lost["value"] is None and "row 'model' over flat: the features of image 0" in lost["why"]
+
+
+def test_pth_without_torch_is_absent_and_not_the_end(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDJAX_WEIGHTS", str(tmp_path))
+    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    (tmp_path / "resnet18-f37072fd.pth").write_bytes(b"x")
+    found = features.at_hand(configs.read(trained), ("resnet18",))
+    assert not found.networks and "torch is not installed" in found.absent[0]["why"]
+
+
 def test_batches_do_not_matter(trained):
     network = features.at_hand(configs.read(trained), ("random_alexnet",)).networks[0]
     a, b = pictures(6), pictures(6, 1) ** 2
@@ -100,8 +129,10 @@ def test_lpips_is_a_score_of_each_image(trained, published_layout, monkeypatch):
     a, b = pictures(2), pictures(2, 1)
     trunk = weights.NETWORKS["alexnet"].features(trees["alexnet"], layers=("relu1", "relu2", "relu3", "relu4", "relu5"))
     expected = lpips.distance(trunk(a), trunk(b), channel_weights(trees["lpips_alex"], "alex"))
-    np.testing.assert_allclose(found.metrics["lpips_alex"](a, b), expected, rtol=1e-4)
-    np.testing.assert_allclose(found.metrics["lpips_alex"](a, a), 0, atol=1e-6)
+    metric = found.metrics["lpips_alex_unpublished"]  # drawn from a seed, so not what the name stands for
+    np.testing.assert_allclose(metric(a, b), expected, rtol=1e-4)
+    np.testing.assert_allclose(metric(a, a), 0, atol=1e-6)
+    assert "alexnet.safetensors (sha256 " in found.stated["lpips_alex_unpublished"]
 
 
 def test_a_path_that_was_given_has_to_hold(trained, tmp_path):

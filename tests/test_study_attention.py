@@ -84,6 +84,8 @@ def test_sensitivity_is_judged_by_its_figures():
     }  # fmt: skip
     found["halves"]["kid"]["ci95"] = [0.01, 0.1]
     assert not sensitivity.judged(found)["halves contain 0"]
+    (said,) = sensitivity.blocks({"halves": {"kid": {"value": None, "why": "few"}}, "n": 2})
+    assert "2 images in each half are too few" in said
 
 
 def test_finished_stages_are_read_back(study, monkeypatch):

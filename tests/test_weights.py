@@ -151,10 +151,19 @@ def test_bad_files_are_told_in_one_sentence(heads, tmp_path):
     np.savez(tmp_path / "pickled.npz", a=np.array([{}], dtype=object))
     (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.npz").write_bytes(b"")
+    np.savez_compressed(tmp_path / "damaged.npz", a=np.random.default_rng(0).normal(size=999))
+    content = bytearray((tmp_path / "damaged.npz").read_bytes())
+    content[200:400] = bytes(200)
+    (tmp_path / "damaged.npz").write_bytes(content)
+    np.savez(tmp_path / "words.npz", a=np.array(["b"]))
+    np.savez(tmp_path / "complex.npz", a=np.ones(3, complex))
+    np.savez(tmp_path / "whole.npz", weight=np.ones(3, int))
     (tmp_path / "notes.txt").write_text("x")
     save_file({**state, "lin0.model.1.weight": np.full((1, 64, 1, 1), np.nan, np.float32)}, tmp_path / "nan.safetensors")
     expected = {
-        "absent.safetensors": "are absent", "cut.safetensors": "cannot be read as safetensors", "empty.npz": "cannot be read",
+        "damaged.npz": "cannot be read as npz", "words.npz": "holds <U1, where weights are", "complex.npz": "holds complex128",
+        "whole.npz": "holds int64, where weights are floating-point", "absent.safetensors": "are absent",
+        "cut.safetensors": "cannot be read as safetensors", "empty.npz": "cannot be read",
         "pickled.npz": "without unpickling, which is never done", "notes.txt": "no file of weights: they end in",
         "nan.safetensors": "the tensor lin0.model.1.weight is not finite",
     }  # fmt: skip

@@ -50,6 +50,7 @@ def table_one(study: Study, results: Results) -> str:
         "psnr_inside": "PSNR inside (dB)", "ssim_inside": "SSIM inside", "mae_inside": "MAE inside",
         "nrmse_inside": "NRMSE inside", "psnr": "PSNR whole slice (dB)", "ssim": "SSIM whole slice",
     }  # fmt: skip
+    metrics |= common.lpips_of(results.summaries["main"][0])
     rows = rows_of(study)
     body = [[label(r), *(bare(m, results.mean(r, m)) for m in metrics)] for r in rows]
     n = len(results.subjects)

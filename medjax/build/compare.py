@@ -181,13 +181,15 @@ def _ranks(values: Sequence[np.ndarray], metric: str) -> dict[str, Any]:
 
 
 def _features(runs: Sequence[Run], row: str) -> dict[str, dict[str, Any]]:
-    """`{key: {run: {"mean", "by_seed", "n"}}}` of distances over features that all runs state for the row; no test: one
-    value of a set is not paired.
+    """`{key: {run: {"mean", "by_seed", "n"}}}` of distances over features that all runs state for the row, of the same
+    weights, preparation and numbers of images; no test: one value of a set is not paired.
     """
     by_run = {run.label: [summary.get("features", {}).get(row, {}) for summary in run.summaries] for run in runs}
     usable = lambda record: isinstance(record, Mapping) and record.get("value") is not None  # noqa: E731
     parts = [part for each in by_run.values() for part in each]
     keys = [key for key in parts[0] if all(usable(part.get(key)) for part in parts)]
+    told = lambda record: [record.get(name) for name in ("weights", "preprocess", "n")]  # noqa: E731
+    keys = [key for key in keys if all(told(part[key]) == told(parts[0][key]) for part in parts)]
     found: dict[str, dict[str, Any]] = {key: {} for key in keys}
     for key in keys:
         for label, each in by_run.items():

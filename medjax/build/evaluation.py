@@ -166,9 +166,10 @@ def score_run(
         num_samples=num_samples,
         progress=progress,
     )
-    stated = protocol.of(config, data, params, step=model.step)
+    stated = protocol.of(config, data, params, step=model.step) | ({"lpips": known.stated} if known.stated else {})
     summary = evaluate.summarise(evaluation, protocol=stated, dataset=data.source.kind, split=split, by=by)
-    summary |= {"features": watcher.records(), "features_absent": known.absent, "versions": configs.versions()}
+    measured = watcher.records(config.evaluation.feature_distances)
+    summary |= {"features": measured, "features_absent": known.absent, "versions": configs.versions()}
     evaluate.write(evaluation, Path(output or workdir), summary=summary)
     return summary
 

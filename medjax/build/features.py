@@ -17,12 +17,13 @@ from ml_collections import ConfigDict
 from medjax import weights
 from medjax.metrics import features, lpips
 from medjax.models.lpips import channel_weights
-from medjax.types import Array, CheckpointError, ConfigError, DataError
+from medjax.types import Array, ConfigError, DataError
 from medjax.weights.drawn import DRAWN, SEED, drawn
 
-DISTANCES = ("fd", "kid", "precision", "recall", "density", "coverage", "mmd")
+GROUPS = (("fd",), ("fd_infinity",), ("kid",), ("precision", "recall"), ("density", "coverage"), ("mmd",))  # computed together
+DISTANCES = tuple(metric for group in GROUPS for metric in group if metric != "fd_infinity")
 LPIPS = {"lpips_alex": "alexnet", "lpips_vgg": "vgg16"}
-SMALLEST = {"lpips_alex": 63, "lpips_vgg": 32}  # pixels: what the trunk's layers leave something of
+SMALLEST = {"lpips_alex": 63, "lpips_vgg": 32, "alexnet": 63, "vgg16": 32, "vgg19": 32}  # pixels: they resize nothing
 KNOWN = (*(name for name, n in weights.NETWORKS.items() if n.preprocess and name not in LPIPS), *DRAWN, *LPIPS)
 
 
@@ -39,19 +40,32 @@ class Extractable:
 
 @dataclass
 class AtHand:
-    """What can be measured, and of the rest `{"network", "why"}`: which file is missing and who publishes it."""
+    """What can be measured, and of the rest `{"network", "why"}`: which file is missing and who publishes it.
+
+    metrics: of images, by name: `lpips_alex`, or `lpips_alex_unpublished` of weights that are not the published ones;
+    stated: whose weights each of them has, for the protocol.
+    """
 
     networks: list[Extractable] = field(default_factory=list)
     metrics: dict[str, Callable[[Array, Array], Array]] = field(default_factory=dict)
+    stated: dict[str, str] = field(default_factory=dict)
     absent: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def names(self) -> set[str]:
+        """What a result file will have of it."""
+        return {network.name for network in self.networks} | set(self.metrics)
 
 
 def at_hand(config: ConfigDict, names: Sequence[str] | None = None) -> AtHand:
     """The networks of `config.evaluation.features` (or `names`) whose weights are found: at `config.evaluation.weights`, else
-    in $MEDJAX_WEIGHTS. Raises ConfigError for an unknown name, CheckpointError for a file that is there and cannot be used.
+    in $MEDJAX_WEIGHTS. A `.pth` there without torch is absent too, with the reason. Raises ConfigError for an unknown name,
+    CheckpointError for a path that was given and does not hold, and for a damaged file.
     """
     c, found = config.evaluation, AtHand()
-    for name in c.features if names is None else names:
+    if unknown := [metric for metric in c.feature_distances if metric not in features.NAMES]:
+        raise ConfigError(f"config.evaluation.feature_distances: {unknown[0]!r} is none of {', '.join(features.NAMES)}")
+    for name in dict.fromkeys(name.strip() for name in (c.features if names is None else names)):
         if name not in KNOWN:
             raise ConfigError(f"config.evaluation.features: {name!r} is none of {', '.join(KNOWN)}")
         if config.data.image_size < SMALLEST.get(name, 1):
@@ -60,15 +74,14 @@ def at_hand(config: ConfigDict, names: Sequence[str] | None = None) -> AtHand:
             continue
         try:
             paths = {part: weights.find(part, c.weights.get(part, "")) for part in _parts(name)}
-        except CheckpointError as error:
+            if name in LPIPS:
+                _add_lpips(found, name, paths)
+            else:
+                found.networks.append(_extractable(name, paths))
+        except weights.AbsentError as error:
             if any(c.weights.get(part, "") for part in _parts(name)):
                 raise  # a path that was given has to hold
             found.absent.append({"network": name, "why": str(error)})
-            continue
-        if name in LPIPS:
-            found.metrics[name] = _lpips(name, paths)
-        else:
-            found.networks.append(_extractable(name, paths))
     return found
 
 
@@ -87,10 +100,15 @@ def _extractable(name: str, paths: Mapping[str, Any]) -> Extractable:
     return Extractable(name, network.features(read.variables), bool(read.published), told, network.preprocess.words)
 
 
-def _lpips(name: str, paths: Mapping[str, Any]) -> Callable[[Array, Array], Array]:
-    trunk, heads = LPIPS[name], weights.load(paths[name], name)
-    network = weights.NETWORKS[trunk].features(weights.load(paths[trunk], trunk), layers=weights.NETWORKS[name].layers)
-    return lpips.lpips(network, channel_weights(heads, name.removeprefix("lpips_")))
+def _add_lpips(found: AtHand, name: str, paths: Mapping[str, Any]) -> None:
+    trunk, read = LPIPS[name], {part: weights.load_weights(path, part) for part, path in paths.items()}
+    network = weights.NETWORKS[trunk]
+    features_of = network.features(read[trunk].variables, layers=weights.NETWORKS[name].layers)
+    published = all(part.published for part in read.values())
+    label = name if published else f"{name}_unpublished"
+    found.metrics[label] = lpips.lpips(features_of, channel_weights(read[name].variables, name.removeprefix("lpips_")))
+    files = ", ".join(f"{paths[part].name} (sha256 {each.sha256[:8]})" for part, each in read.items())
+    found.stated[label] = f"{files}; {network.preprocess.words}"
 
 
 class Watcher:
@@ -99,21 +117,40 @@ class Watcher:
     def __init__(self, networks: Sequence[Extractable]) -> None:
         self.networks = list(networks)
         self._rows: dict[tuple[str, str], features.Extractor] = {}
+        self._lost: dict[tuple[str, str], str] = {}
 
     def __call__(self, images: Mapping[str, np.ndarray]) -> None:
         for network in self.networks:
             for row, batch in images.items():
-                self._rows.setdefault((network.name, row), features.Extractor(network.features)).add(batch)
+                key = (network.name, row)
+                if key in self._lost:
+                    continue
+                try:
+                    self._rows.setdefault(key, features.Extractor(network.features)).add(batch)
+                except DataError as error:  # one row's features must not cost the evaluation
+                    self._lost[key] = f"row {row!r} over {network.name}: {error}"
 
-    def records(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """`{row: {key: record}}`; a distance that so few images do not give has the value None and says why."""
+    def records(self, metrics: Sequence[str] = DISTANCES) -> dict[str, dict[str, dict[str, Any]]]:
+        """`{row: {key: record}}`; a distance that there is not has the value None and says why."""
         found: dict[str, dict[str, dict[str, Any]]] = {}
         for network in self.networks:
-            samples = {row: extractor.samples() for (name, row), extractor in self._rows.items() if name == network.name}
-            target = samples.pop("target", None)
-            for row, sample in samples.items():
-                found.setdefault(row, {}).update(between(network, target, sample))
+            rows = [row for name, row in self._rows if name == network.name and row != "target"]
+            target = self._samples(network.name, "target")
+            for row in rows:
+                sample = self._samples(network.name, row)
+                why = self._lost.get((network.name, row)) or self._lost.get((network.name, "target"))
+                if sample is None or target is None:
+                    found.setdefault(row, {})[f"fd/{network.name}"] = {"value": None, "n": [0, 0], "why": why, **_stated(network)}
+                else:
+                    found.setdefault(row, {}).update(between(network, target, sample, metrics=metrics, paired=True))
         return found
+
+    def _samples(self, network: str, row: str) -> dict[str, features.Sample] | None:
+        return None if (network, row) in self._lost else self._rows[network, row].samples()
+
+
+def _stated(network: Extractable) -> dict[str, str]:
+    return {"preprocess": network.preprocess, "weights": network.weights}
 
 
 def between(
@@ -122,17 +159,24 @@ def between(
     other: Mapping[str, features.Sample],
     *,
     metrics: Sequence[str] = DISTANCES,
+    paired: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """`{key: record}` of every distance between two sets over one network; see `features.score`."""
-    stated = {"published": network.published, "preprocess": network.preprocess, "weights": network.weights}
+    """`{key: record}` of every distance between two sets over one network; see `features.score`. A distance that so few
+    images do not give has the value None and says why.
+    """
     records: dict[str, dict[str, Any]] = {}
-    for metric in metrics:
+    for group in (tuple(m for m in metrics if m in part) for part in GROUPS):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the record itself says that the sets are small
-                records |= features.score(reference, other, network=network.name, metrics=(metric,), **stated)
+                stated = {"published": network.published, **_stated(network)}
+                records |= features.score(reference, other, network=network.name, metrics=group, paired=paired, **stated)
         except DataError as error:
             for layer, sample in other.items():
-                key = features.key_of(metric, network.name, layer, published=network.published)
-                records[key] = {"value": None, "n": [reference[layer].n, sample.n], "why": str(error)}
+                n = [reference[layer].n, sample.n]
+                about = {"value": None, "n": n, "why": str(error), "network": network.name, "layer": layer, **_stated(network)}
+                if note := features.bias_note(*n):
+                    about["warning"] = note
+                for metric in group:
+                    records[features.key_of(metric, network.name, layer, published=network.published)] = about
     return records

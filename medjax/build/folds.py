@@ -41,6 +41,8 @@ def score(workdir: str | Path, *, by: str | None = None, output: str | Path | No
 
     options: as for `evaluation.score_run`. Raises DataError where a fold is missing or a patient is tested on twice.
     """
+    if options.pop("split", "test") != "test" or options.get("data_source"):
+        raise ConfigError("folds are judged on the test patients of each; evaluate one of its runs for other images")
     runs = folds_of(workdir)
     wanted = configs.read(runs[0]).data.folds
     if [path.name for path in runs] != [f"fold_{fold}" for fold in range(wanted)]:
@@ -48,16 +50,19 @@ def score(workdir: str | Path, *, by: str | None = None, output: str | Path | No
     summaries, parts = [], []
     for run in runs:
         place = Path(output) / run.name if output else run
-        summaries.append(build_evaluation.score_run(run, output=place, **options))
+        summaries.append(build_evaluation.score_run(run, output=place, by=by, **options))
         parts.append(evaluate.read(place)[1])
     pooled = joined(parts)
     first = summaries[0]
-    protocol = first["protocol"] | {
+    protocol = {name: value for name, value in first["protocol"].items() if name not in ("averaging", "interval")} | {
         "folds": f"{wanted}: every patient is tested on once, by the run that has not seen him",
         "baselines": {run.name: summary["protocol"]["baselines"] for run, summary in zip(runs, summaries, strict=True)},
     }
     told = {"protocol": protocol, "dataset": first["dataset"], "split": f"test of {wanted} folds"}
-    summary = evaluate.summarise(pooled, by=by, **told) | {"versions": first["versions"]}
+    if any(summary["features"] for summary in summaries):
+        pooled.warnings.append("distances over features are of sets, and stand in each fold's own evaluation alone")
+    summary = evaluate.summarise(pooled, by=by, **told)
+    summary |= {"features": {}, "features_absent": first["features_absent"], "versions": first["versions"]}
     evaluate.write(pooled, Path(output or workdir), summary=summary)
     return summary
 
@@ -74,5 +79,7 @@ def joined(parts: Sequence[evaluate.Evaluation]) -> evaluate.Evaluation:
     }
     columns = {name: [value for part in parts for value in part.columns[name]] for name in parts[0].columns}
     worst = min(parts, key=lambda part: float(np.nanmean(part.scores["model"][next(iter(part.scores["model"]))])))
+    maps = {name: np.concatenate([part.uncertainty[name] for part in parts]) for name in parts[0].uncertainty}
+    curves = {name: np.mean([part.sparsification[name] for part in parts], axis=0).tolist() for name in parts[0].sparsification}
     notes = list(dict.fromkeys(note for part in parts for note in part.warnings))
-    return evaluate.Evaluation(names, scores, columns, examples=worst.examples, warnings=notes)
+    return evaluate.Evaluation(names, scores, columns, maps, curves, worst.examples, notes)

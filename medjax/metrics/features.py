@@ -8,6 +8,7 @@ the network, layer and published weights that it was defined with.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from medjax.metrics import kernel, neighbours
-from medjax.metrics.frechet import Moments, frechet, frechet_infinity, merge, moments
+from medjax.metrics.frechet import Moments, frechet_infinity, merge, moments, of_roots, root_of
 from medjax.types import Array, ConfigError, DataError
 
 Features = Callable[[Array], Mapping[str, Array]]
@@ -36,6 +37,11 @@ class Sample:
 
     moments: Moments
     vectors: np.ndarray | None = None
+
+    @functools.cached_property
+    def root(self) -> np.ndarray:
+        """`[D, r]`, a root of the covariance; made once."""
+        return root_of(self.vectors, self.moments)
 
     @property
     def n(self) -> int:
@@ -65,13 +71,11 @@ def extract(
     Args:
       features: see the module. As a `jax.tree_util.Partial` its bound arrays (the weights) are arguments of the compiled
         function; those that a plain closure holds are compiled into it.
-      batches: `[B, H, W, C]` arrays in [0, 1]; a shorter one is padded to the first's length, so that nothing compiles
-        twice.
+      batches: `[B, H, W, C]` arrays in [0, 1]; a shorter one is padded, so that nothing compiles twice.
       layers: those wanted; all by default.
       keep: hold the vectors (4 n D bytes), which all but the Frechet distance need. Without them memory is that of the
         moments, whatever n is.
-      jit: False for a function that cannot be traced.
-      names: the images' names, for messages. total: how many images there are, for the progress bar on stderr.
+      jit: False for a function that cannot be traced. names: of the images, for messages. total: how many, for the bar.
 
     Raises DataError for no images at all and for features that are not finite, naming the image; ConfigError for an
     unknown layer.
@@ -198,15 +202,15 @@ def score(
     preprocess: str = "",
     weights: str = "",
     seed: int = 0,
+    paired: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """`{key: record}` for every layer of `other` and every one of `metrics` (of `NAMES`), ready for JSON.
 
     A record holds `value`, `ci95` where there is one, `n` `[reference, other]`, `network`, `layer`, `dimension`,
     what the metric adds (subsets, slope, k), and where given the rule of `preprocess` and whose `weights` they are.
-    published: the weights are the publisher's, by their hash. Raises ConfigError for an unknown metric, DataError for a
-    set too small for one or whose vectors were not kept.
-
-    Warns once where either set has fewer than `ENOUGH` images; the record then says so under `warning`.
+    published: the weights are the publisher's, by their hash. paired: image i of both sets belong together (see
+    `kernel.kid`). Warns once, and says under `warning`, where either set has fewer than `ENOUGH` images. Raises ConfigError
+    for an unknown metric, DataError for a set too small for one or whose vectors were not kept.
     """
     unknown = [metric for metric in metrics if metric not in NAMES]
     if unknown:
@@ -219,7 +223,7 @@ def score(
         about = {"n": [reference[layer].n, sample.n], "network": network, "layer": layer, "dimension": sample.moments.mean.size}
         if note := bias_note(*about["n"]):
             about["warning"] = note
-        for metric, values in _values(reference[layer], sample, metrics, seed).items():
+        for metric, values in _values(reference[layer], sample, metrics, seed, paired).items():
             records[key_of(metric, network, layer, published=published)] = {**values, **about, **stated}
     notes = {record["warning"] for record in records.values() if "warning" in record}
     for note in sorted(notes):
@@ -234,15 +238,15 @@ def bias_note(n: int, m: int) -> str:
     return f"{min(n, m)} images are fewer than {ENOUGH}: distances over features are biased by n and compare at equal n only"
 
 
-def _values(reference: Sample, other: Sample, metrics: Sequence[str], seed: int) -> dict[str, dict[str, Any]]:
+def _values(reference: Sample, other: Sample, metrics: Sequence[str], seed: int, paired: bool) -> dict[str, dict[str, Any]]:
     """`{metric: {"value", ...}}` of one layer."""
     if set(metrics) - set(FROM_MOMENTS) and (reference.vectors is None or other.vectors is None):
         raise DataError("the vectors of these features were not kept: only the Frechet distance can be computed")
     a, b = reference.vectors, other.vectors
     makers: dict[str, Callable[[], dict[str, Any]]] = {
-        "fd": lambda: {"value": frechet(reference.moments, other.moments)},
+        "fd": lambda: {"value": of_roots(reference.moments.mean, reference.root, other.moments.mean, other.root)},
         "fd_infinity": lambda: frechet_infinity(b, reference.moments, seed=seed),
-        "kid": lambda: kernel.kid(a, b, seed=seed),
+        "kid": lambda: kernel.kid(a, b, seed=seed, paired=paired),
         "mmd": lambda: {"value": kernel.mmd_gaussian(a, b), "sigma": 10.0, "scale": 1000.0},
     }
     found = {metric: makers[metric]() for metric in metrics if metric in makers}

@@ -85,10 +85,11 @@ def gaussian_distance(mean_a: Array, covariance_a: Array, mean_b: Array, covaria
         raise DataError(f"features of {mean_a.size} and of {mean_b.size} values cannot be compared")
     if not all(np.isfinite(x).all() for x in (mean_a, mean_b, c_a, c_b)):
         raise DataError("the mean or the covariance of the features is not finite")
-    return _combined(mean_a, _root(c_a), mean_b, _root(c_b))
+    return of_roots(mean_a, _root(c_a), mean_b, _root(c_b))
 
 
-def _combined(mean_a: np.ndarray, root_a: np.ndarray, mean_b: np.ndarray, root_b: np.ndarray) -> float:
+def of_roots(mean_a: np.ndarray, root_a: np.ndarray, mean_b: np.ndarray, root_b: np.ndarray) -> float:
+    """`gaussian_distance` of covariances given by their roots `[D, r]`, of which that of a reference is made once."""
     shift = float(np.sum((mean_a - mean_b) ** 2))
     spread = float(np.sum(root_a**2) + np.sum(root_b**2)) - 2 * _trace_of_root(root_a, root_b)
     return shift + max(spread, 0.0)  # a distance: below 0 is rounding
@@ -97,6 +98,17 @@ def _combined(mean_a: np.ndarray, root_a: np.ndarray, mean_b: np.ndarray, root_b
 def frechet(a: Moments, b: Moments) -> float:
     """Frechet distance of two sets of features. Raises DataError for fewer than two images in either."""
     return gaussian_distance(a.mean, covariance(a), b.mean, covariance(b))
+
+
+def root_of(sample_vectors: Array | None, of: Moments) -> np.ndarray:
+    """A `[D, r]` with A A^T the covariance: the centred vectors themselves where they are at most D, which costs no
+    eigenvalues, else `_root`. Raises DataError for fewer than two images.
+    """
+    if of.n < 2:
+        raise DataError(f"a covariance needs at least 2 images, not {of.n}")
+    if sample_vectors is None or of.n > of.mean.size:
+        return _root(covariance(of))
+    return (np.asarray(sample_vectors, np.float64) - of.mean).T / np.sqrt(of.n - 1)
 
 
 def frechet_infinity(
@@ -127,4 +139,4 @@ def _to_root(vectors: np.ndarray, mean: np.ndarray, root: np.ndarray) -> float:
     """Frechet distance of a set to a mean and a root of a covariance; few vectors are their own root."""
     own, count = vectors.mean(0), len(vectors)
     factor = (vectors - own).T / np.sqrt(count - 1)
-    return _combined(own, factor if count <= vectors.shape[1] else _root(factor @ factor.T), mean, root)
+    return of_roots(own, factor if count <= vectors.shape[1] else _root(factor @ factor.T), mean, root)

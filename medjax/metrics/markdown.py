@@ -67,6 +67,11 @@ def _table(entries: Mapping[str, Any], metrics: Sequence[str] | None) -> list[st
     return [lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]]
 
 
+def features(found: Mapping[str, Any]) -> str:
+    """Distances between sets as Markdown."""
+    return "\n".join(_features(found)).lstrip("\n")
+
+
 def _features(summary: Mapping[str, Any]) -> list[str]:
     """Distances between the set of each row's images and the set of their targets; then what could not be measured."""
     rows, lines = summary.get("features", {}), []
@@ -74,12 +79,13 @@ def _features(summary: Mapping[str, Any]) -> list[str]:
     for network in dict.fromkeys(key.partition("/")[2] for key in keys):
         names = [key for key in keys if key.partition("/")[2] == network]
         first = next(iter(rows.values()))[names[0]]
-        told = f"Over {network} ({first.get('weights', '')}), each row against the targets, n = {first['n'][1]} images"
+        against = summary.get("against", "each row against the targets")
+        told = f"Over {network} ({first['weights']}), {against}, n = {first['n'][0]} and {first['n'][1]} images"
         lines += ["", told, ""]
         lines += ["| " + " | ".join(("row", *(name.partition("/")[0] for name in names))) + " |", "|" + "---|" * (len(names) + 1)]
         lines += ["| " + " | ".join((row, *(record(found.get(name)) for name in names))) + " |" for row, found in rows.items()]
-        if "warning" in first:
-            lines += ["", first["warning"]]
+        records = [found[name] for found in rows.values() for name in names if name in found]
+        lines += [f"\n{each}" for each in dict.fromkeys(r[k] for r in records for k in ("warning", "why") if k in r)]
     return lines + [f"\n- {each['network']}: not measured, {each['why']}" for each in summary.get("features_absent", ())]
 
 

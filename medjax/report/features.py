@@ -23,10 +23,13 @@ def feature_blocks(summary: Mapping[str, Any]) -> list[str]:
         names = [key for key in keys if key.partition("/")[2] == network]
         first = next(iter(rows.values()))[names[0]]
         body = [[NAMES.get(row, row), *(record(found.get(key)) for key in names)] for row, found in rows.items()]
+        every = [found[key] for found in rows.values() for key in names if key in found]
+        why = dict.fromkeys(each["why"] for each in every if "why" in each)
+        notes = "; ".join([n for n in (first.get("preprocess"), first.get("warning")) if n] + list(why))
         caption = (
             f"Over `{network}`: the images of each row against the {first['n'][0]} targets of the same images. Frechet, KID and"
             " MMD: lower is better; the others: higher. "
-            f"Weights: {first.get('weights', 'unknown')}. {first.get('preprocess', '')}. {first.get('warning', '')}."
+            f"Weights: {first['weights']}. {notes}."
         )
         titles = [TITLES.get(key.partition("/")[0], key.partition("/")[0]) for key in names]
         strong = [i for i, row in enumerate(rows) if row == "model"]

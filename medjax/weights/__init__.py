@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from medjax.weights.cards import export
 from medjax.weights.drawn import DRAWN, drawn
-from medjax.weights.files import read_state
+from medjax.weights.files import AbsentError, read_state
 from medjax.weights.layouts import from_state, to_state
 from medjax.weights.lookup import Weights, find, import_trained, is_published, load, load_weights
 from medjax.weights.networks import NETWORKS, TRAINED, Network, network_of
 from medjax.weights.preprocess import Preprocess
 
 __all__ = [
-    "DRAWN", "NETWORKS", "TRAINED", "Network", "Preprocess", "Weights", "drawn", "export", "find", "from_state", "import_trained",
-    "is_published", "load", "load_weights", "network_of", "read_state", "to_state",
+    "DRAWN", "AbsentError", "NETWORKS", "TRAINED", "Network", "Preprocess", "Weights", "drawn", "export", "find", "from_state",
+    "import_trained", "is_published", "load", "load_weights", "network_of", "read_state", "to_state",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medjax.types import CheckpointError, PyTree
-from medjax.weights.files import origin_sha256, read_state
+from medjax.weights.files import AbsentError, origin_sha256, read_state
 from medjax.weights.layouts import from_state
 from medjax.weights.networks import Network, network_of
 
@@ -31,21 +31,21 @@ class Weights(NamedTuple):
 def find(network: Network | str, path: str | Path = "") -> Path:
     """The file of a network's weights: `path`, else in `$MEDJAX_WEIGHTS` under the published name or `NAME.safetensors`.
 
-    Raises CheckpointError in one sentence with the file's name and who publishes it.
+    Raises AbsentError (a CheckpointError) in one sentence with the file's name and who publishes it.
     """
     network = network_of(network) if isinstance(network, str) else network
     if path:
         found = Path(path).expanduser()
         if not found.is_file():
-            raise CheckpointError(f"the weights {found} of {network.name} are absent; {_publisher(network)}")
+            raise AbsentError(f"the weights {found} of {network.name} are absent; {_publisher(network)}")
         return found
     folder = os.environ.get(VARIABLE, "")
     if not folder:
-        raise CheckpointError(f"no weights of {network.name}: {_publisher(network)}; set {VARIABLE} to the folder that holds it")
+        raise AbsentError(f"no weights of {network.name}: {_publisher(network)}; set {VARIABLE} to the folder that holds it")
     for name in _candidates(network):
         if (Path(folder).expanduser() / name).is_file():
             return Path(folder).expanduser() / name
-    raise CheckpointError(f"no weights of {network.name} in {folder}: {_publisher(network)}")
+    raise AbsentError(f"no weights of {network.name} in {folder}: {_publisher(network)}")
 
 
 def _candidates(network: Network) -> list[str]:
