@@ -14,8 +14,9 @@ from medjax import weights
 from medjax.build import config as configs
 from medjax.build import evaluation, features
 from medjax.cli import main
-from medjax.metrics import lpips
+from medjax.metrics import lpips, markdown
 from medjax.models.lpips import channel_weights
+from medjax.report.features import feature_blocks
 from medjax.types import CheckpointError, ConfigError
 from medjax.weights.drawn import drawn
 
@@ -99,6 +100,9 @@ def test_a_row_that_is_not_finite_does_not_cost_the_others():
     assert records["input"]["fd/flat.top"]["value"] == pytest.approx(0, abs=1e-9)
     (lost,) = records["model"].values()
     assert lost["value"] is None and "row 'model' over flat: the features of image 0" in lost["why"]
+    printed = markdown.features({"features": records})
+    assert printed.count("row 'model' over flat") == 1 and "| input |" in printed
+    assert "over flat: the features of image 0" in "".join(feature_blocks({"features": records}))
 
 
 def test_pth_without_torch_is_absent_and_not_the_end(trained, tmp_path, monkeypatch):

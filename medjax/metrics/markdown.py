@@ -72,20 +72,26 @@ def features(found: Mapping[str, Any]) -> str:
     return "\n".join(_features(found)).lstrip("\n")
 
 
+def by_network(summary: Mapping[str, Any]) -> list[tuple[str, list[str], dict[str, Any], list[str]]]:
+    """(network and layer, its keys, a record that says how they were made, what a reader must know) of a result file."""
+    records, found = [r for row in summary.get("features", {}).values() for r in row.items()], []
+    for network in dict.fromkeys(key.partition("/")[2] for key, _ in records):
+        own = [(key, record) for key, record in records if key.partition("/")[2] == network]
+        notes = dict.fromkeys(record[name] for _, record in own for name in ("warning", "why") if name in record)
+        found.append((network, list(dict.fromkeys(key for key, _ in own)), own[0][1], list(notes)))
+    return found
+
+
 def _features(summary: Mapping[str, Any]) -> list[str]:
     """Distances between the set of each row's images and the set of their targets; then what could not be measured."""
     rows, lines = summary.get("features", {}), []
-    keys = list(dict.fromkeys(key for records in rows.values() for key in records))
-    for network in dict.fromkeys(key.partition("/")[2] for key in keys):
-        names = [key for key in keys if key.partition("/")[2] == network]
-        first = next(iter(rows.values()))[names[0]]
+    for network, names, first, notes in by_network(summary):
         against = summary.get("against", "each row against the targets")
         told = f"Over {network} ({first['weights']}), {against}, n = {first['n'][0]} and {first['n'][1]} images"
         lines += ["", told, ""]
         lines += ["| " + " | ".join(("row", *(name.partition("/")[0] for name in names))) + " |", "|" + "---|" * (len(names) + 1)]
         lines += ["| " + " | ".join((row, *(record(found.get(name)) for name in names))) + " |" for row, found in rows.items()]
-        records = [found[name] for found in rows.values() for name in names if name in found]
-        lines += [f"\n{each}" for each in dict.fromkeys(r[k] for r in records for k in ("warning", "why") if k in r)]
+        lines += [f"\n{note}" for note in notes]
     return lines + [f"\n- {each['network']}: not measured, {each['why']}" for each in summary.get("features_absent", ())]
 
 
