@@ -17,7 +17,7 @@ from medjax import report
 from medjax.build.features import Extractable, between
 from medjax.data import degrade
 from medjax.figures.style import BLUE, GREY, ORANGE, WIDTH, styled
-from medjax.metrics import features
+from medjax.metrics import features, frechet
 from medjax.rng import generator
 
 
@@ -69,8 +69,8 @@ def measure(
     sizes = {}
     for n in (half // 8, half // 4, half // 2, half):
         if n >= 2:
-            parts = [features.moments(sample[layer].vectors[:n]) for sample in (reference, same)]
-            sizes[str(n)] = features.frechet(*parts)
+            parts = [frechet.moments(sample[layer].vectors[:n]) for sample in (reference, same)]
+            sizes[str(n)] = frechet.frechet(*parts)
     other = versus(extracted(network, elsewhere)) | {"n": len(elsewhere)} if len(elsewhere) >= 4 else None
     return {
         "network": network.name, "layer": layer, "weights": network.weights, "preprocess": network.preprocess, "n": half,
