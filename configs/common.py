@@ -21,9 +21,22 @@ def data() -> dict:
         "load_size": 286,  # training images are resized to this before the crop; 0: native resolution
         "crop_size": 256,  # side of the training crop
         "crop_align": 1,  # corners of crops are multiples of this
+        "scale": 1,  # from 2 on, super-resolution: inputs have so many times fewer pixels along a side; steps hold downsample
         "flip": True,  # mirror half of the training images
+        "rotate": 0.0,  # training images turn by up to so many degrees, either way
+        "zoom": 0.0,  # and grow or shrink by up to this share
+        "elastic": {"alpha": 0.0, "sigma": 16.0},  # pixels: displacement (root mean square) and how far it is smooth
+        "prefilter": "",  # of inputs, in training and testing: median (3x3) or gaussian (sigma 1); targets are never filtered
+        "balance": "none",  # oversample: classes (without labels: modalities) come equally often, by repetition
+        "self_supervised": False,  # trained, validated and tested on the same images: for one image without a set
         "batch_size": 1,
         "threads": 2,  # reading threads
+        "labels": "none",  # or single: one class for each image; multi: any number of them
+        "classes": (),  # the labels learnt from, in this order
+        "label_mode": "single",  # images whose only label is a class; or any: beside other labels
+        "columns": (),  # what else is known of each image and learnt from: age, sex, view
+        "min_per_class": 2,  # training images that each class needs
+        "clahe": {"clip": 0.0, "tiles": 8},  # equalisation of training images alone; clip 0: none
         "verify": True,  # decode every file before the first step, so that a bad one is named then
         "degradation": {
             "steps": ("gaussian_noise", "binomial_blur", "jpeg"),  # in this order; (): none, for pairs
@@ -36,13 +49,15 @@ def data() -> dict:
             "jpeg": {"quality": 50},
             "contrast": {"gain": 0.6},
             "down_up": {"factor": 2.0},
+            "downsample": {"resampler": "bicubic"},  # by data.scale, antialiased; or nearest, box, bilinear, lanczos
         },
     }
 
 
 def source_options() -> dict:
     """What each kind of source can be told; () and "" leave it to the source."""
-    return {**phantom_options(), **image_options(), **volume_options()}
+    mixed = {"kinds": ()}  # other kinds, KIND or KIND:FOLDER, the folder below data.root; options are those of each kind
+    return {**phantom_options(), **image_options(), **volume_options(), "mixed": mixed}
 
 
 def phantom_options() -> dict:
@@ -89,7 +104,7 @@ def image_options() -> dict:
             "value_range": (),  # stored values at black and white, e.g. (0,4095) for 12 bits in 16
             "patient_pattern": "",  # regular expression whose first group is the patient in a file's name
         },
-        "folder": {"value_range": (), "patient_pattern": "", "recursive": False},
+        "folder": {"value_range": (), "patient_pattern": "", "recursive": False, "modality": ""},  # modality: CXR, CT, MR
         "mnist": {"pair": "degraded"},  # or inverted
     }
 
@@ -122,8 +137,18 @@ def volume_options() -> dict:
             "range_mm": (),
             "step_mm": 0.0,
             "fov_mm": 0.0,
+            "names": "",  # regular expression of the volumes opened
             "patient_pattern": "",
             "bad": "error",  # or skip: volumes that cannot be used
+        },
+        "mri_slices": {
+            "contrast": "T1",  # of the files called NAME-T1.nii.gz
+            "plane": "axial",
+            "percentiles": (0.0, 99.5),
+            "range_mm": (),  # from the middle of the grid
+            "step_mm": 0.0,
+            "fov_mm": 0.0,
+            "bad": "error",
         },
     }
 
@@ -158,6 +183,20 @@ def perceptual(**changes: object) -> dict:
     }
 
 
+def classifier() -> dict:
+    """ResNet-18 on one channel."""
+    return {
+        "name": "resnet_classifier",
+        "depth": 18,  # 18, 34, 50
+        "width": 64,  # channels of the first of four levels
+        "norm": "batch",  # or group
+        "stem": "published",  # 7x7 at stride 2 and pooling; half: 3x3 at stride 2; full: 3x3 at stride 1
+        "contrast": 0.0,  # pixels over which local contrast is measured for a second channel; 0: none
+        "pool": "mean",  # of the last maps over positions; or max, for findings that cover little of an image
+        "dropout": 0.0,  # of the pooled vector
+    }
+
+
 def optimizer(**changes: object) -> dict:
     """Adam as pix2pix uses it: constant, then linear to zero."""
     return {
@@ -169,6 +208,7 @@ def optimizer(**changes: object) -> dict:
         "constant_share": 0.5,  # of the steps, before the linear decay
         "warmup": 0,  # steps from 0 to the learning rate
         "clip": 0.0,  # global norm of the gradient; 0: no clipping
+        "weight_decay": 0.0,  # decoupled from the gradient (Loshchilov and Hutter 2019), times the learning rate
         **changes,
     }
 
@@ -179,6 +219,8 @@ def train(**changes: object) -> dict:
         "epochs": 0,  # used where steps is 0
         "steps": 0,
         "ema": 0.0,  # decay of the average of the generator's weights; 0: none
+        "remat": False,  # blocks computed again in the backward pass: less memory, a third more time
+        "microbatch": 0,  # gradients averaged over so many images at a time, to hold fewer activations; 0: the whole batch
         "precision": "float32",  # or bfloat16: of the computation; parameters, norms and losses stay float32
         "deterministic": False,  # on a GPU: bit-exact resume at some cost
         "log_every": 50,
@@ -187,7 +229,8 @@ def train(**changes: object) -> dict:
         "save_every": 1000,
         "sample_every": 1000,
         "sample_colours": "",  # a colour map for a second copy of the sample sheets' pictures, e.g. viridis
-        "best": "psnr:max",  # the checkpoint kept beside the two latest
+        "needs_init": False,  # a second phase: refuses to begin without init_from
+        "best": "psnr:max",  # the checkpoint kept beside the two latest; step:max is the last one validated
         "tensorboard": True,
         "progress": True,
         "compilation_cache": "~/.cache/medjax/xla",  # "": none
@@ -198,18 +241,16 @@ def train(**changes: object) -> dict:
 def evaluation() -> dict:
     """What `medjax evaluate` prints beside the model."""
     return {
+        "samples": 0,  # of each class, for a run that makes images from labels; 0: as many as there are real ones
         # filters tuned on validation images: gaussian, median, bilateral, nlm, tv, wavelet, clahe;
         # maps of intensity fitted to training images: linear, monotone
         "baselines": ("gaussian", "median", "bilateral", "nlm", "tv", "wavelet", "clahe"),
-        # LPIPS and distances between sets over the features of these networks, where their weights are at hand
+        # LPIPS and distances between sets over these networks, where their weights are at hand
         "features": ("inception_v3", "resnet50_radimagenet", "densenet121_xrv", "lpips_alex", "lpips_vgg"),
-        # and fd_infinity, extrapolated to infinitely many images, which is slow
-        "feature_distances": ("fd", "kid", "precision", "recall", "density", "coverage", "mmd"),
+        "feature_distances": ("fd", "kid", "precision", "recall", "density", "coverage", "mmd"),  # or fd_infinity, slow
         # the files of weights; "": $MEDJAX_WEIGHTS/<the published name>
-        "weights": dict.fromkeys(
-            ("inception_v3", "resnet50_radimagenet", "densenet121_xrv", "vgg16", "vgg19", "alexnet", "resnet18", "resnet50",
-             "lpips_alex", "lpips_vgg"), "",
-        ),
+        "weights": dict.fromkeys(("inception_v3", "resnet50_radimagenet", "densenet121_xrv", "vgg16", "vgg19", "alexnet",
+                                  "resnet18", "resnet50", "lpips_alex", "lpips_vgg"), ""),
     }  # fmt: skip
 
 

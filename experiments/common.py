@@ -50,11 +50,19 @@ def kept(path: Path, compute: Callable[[], Any]) -> Any:
     return json.loads(path.read_text())
 
 
-def train_to_end(name: str, config: ConfigDict, folder: Path, num_images: int, *, say: Callable[[str], None] = print) -> None:
-    """Train or resume a run to its last step. Raises MedjaxError if it was stopped before."""
+def train_to_end(
+    name: str,
+    config: ConfigDict,
+    folder: Path,
+    num_images: int,
+    *,
+    hooks: Sequence[tuple[int, Callable]] = (),
+    say: Callable[[str], None] = print,
+) -> None:
+    """Train or resume a run to its last step; hooks as in `training.train`. Raises MedjaxError if it was stopped before."""
     from medjax.build import training
 
-    state, wanted = training.train(config, folder, say=say), training.num_steps(config, num_images)
+    state, wanted = training.train(config, folder, hooks=hooks, say=say), training.num_steps(config, num_images)
     if int(state.step) < wanted:
         raise MedjaxError(f"{name} was stopped at step {int(state.step)} of {wanted}; the same command again resumes")
 
@@ -76,8 +84,19 @@ class Study:
         return not self.source.startswith("phantom")
 
 
-def score(
-    run: Path,
+def score(run: Path, data: Any, output: Path, **options: Any) -> tuple[dict, Any]:
+    """`judged` of a run's last weights, kept in `output`: runs are compared at equal training, and none picks its moment."""
+    from medjax.build import config as configs
+    from medjax.build import data as build_data
+    from medjax.build import evaluation as build_evaluation
+
+    config = build_data.fixed_canvas(configs.read(run), run)
+    return judged(lambda: build_evaluation.load(run, which="latest"), config, data, output, **options)
+
+
+def judged(
+    load: Callable[[], Any],
+    config: ConfigDict,
     data: Any,
     output: Path,
     *,
@@ -87,44 +106,45 @@ def score(
     columns: Sequence[str] = COLUMNS,
     keep: int = POOL,
     feature_networks: Sequence[str] = (),
+    metrics: Mapping[str, Callable] | None = None,
 ) -> tuple[dict, Any]:
-    """Summary and scores of a run's last weights on a split of `data` (a `build.data.Data`), kept in `output`.
+    """Summary and scores of a model on a split of `data` (a `build.data.Data`), kept in `output`.
 
-    The weights are those after the last step: runs are compared at equal training, and none picks its moment. `params`
-    are those of the classical rows; the outputs of the first `keep` images are kept too, see `outputs`. Distances over
-    `feature_networks` are measured where their weights are at hand.
+    load gives a `build.trained.Model` and is called where nothing is kept yet; `config` says how images are made of the data,
+    the model's own or another's. `params` are those of the classical rows; the outputs of the first `keep` images are kept
+    too, see `outputs`. Distances over `feature_networks` are measured where their weights are at hand; `metrics` stand beside
+    the protocol's own.
     """
     import jax
 
     from medjax import baselines, evaluate
-    from medjax.build import config as configs
     from medjax.build import data as build_data
-    from medjax.build import evaluation as build_evaluation
     from medjax.build import features as build_features
     from medjax.build import protocol as build_protocol
     from medjax.metrics import METRICS
     from medjax.rng import named
 
-    known = build_features.at_hand(configs.read(run), feature_networks)
+    known = build_features.at_hand(config, feature_networks)
     if (output / "evaluation.json").exists() and (output / "outputs.npz").exists():
         summary, scored = evaluate.read(output)
         if measured(summary) >= known.names:  # else weights have come since
             return summary, scored
-    model = build_evaluation.load(run, which="latest")
+    model = load()
     predict, images = recorded(model.predict(), keep)
     watcher = build_features.Watcher(known.networks)
     scored = evaluate.evaluate(
         predict,
-        build_data.eval_batches(model.config, data, split),
-        key=named(jax.random.key(model.config.data.split_seed), "evaluation"),
+        build_data.eval_batches(config, data, split),
+        key=named(jax.random.key(config.data.split_seed), "evaluation"),
         names=data.source.names,
         columns={name: data.source.column(name) for name in columns},
-        metrics={**METRICS, **known.metrics},
+        metrics={**METRICS, **known.metrics, **(metrics or {})},
         baselines=baselines.bind(params) or None,
         watch=watcher,
         progress=progress,
     )
-    protocol = build_protocol.of(model.config, data, dict(params), step=model.step)
+    protocol = build_protocol.of(config, data, dict(params), step=model.step)
+    protocol |= {"training_data": model.config.data.source, "train_seed": model.config.seed}
     protocol |= {"lpips": known.stated} if known.stated else {}
     summary = evaluate.summarise(scored, protocol=protocol, dataset=data.source.kind, split=split)
     summary |= {"features": watcher.records(), "features_absent": known.absent}

@@ -73,10 +73,15 @@ class Checkpoints:
         return (max if self.mode == "max" else min)(scored, key=scored.__getitem__)
 
     def save(self, state: TrainState, metrics: Mapping[str, float] | None = None) -> None:
-        """Write `state` under its step; a failed write leaves the checkpoints that exist as they were."""
+        """Write `state` under its step; a failed write leaves the checkpoints that exist as they were.
+
+        Warns where `metrics` lack the one that the best is known by, as an AUC of images of one class alone.
+        """
         step = int(state.step)
         if step in self._manager.all_steps():
             return
+        if metrics and self.metric not in metrics:
+            warnings.warn(f"validation gave no {self.metric} at step {step}, so that checkpoint cannot be the best", stacklevel=2)
         scored = {self.metric: float(metrics[self.metric])} if metrics and self.metric in metrics else None
         items = {"weights": _weights(weights_of(state)), "training": _training(state)}
         args = ocp.args.Composite(**{name: ocp.args.StandardSave(tree) for name, tree in items.items()})

@@ -1,5 +1,5 @@
-"""The command line: `medjax train | evaluate | enhance | distance | compare | import-weights | export-weights |
-inspect`.
+"""The command line: `medjax train | evaluate | enhance | synthesize | distance | compare | import-weights |
+export-weights | inspect`.
 
 `main(argv)` returns the exit status: 0; 1 for data, files and checkpoints that cannot be used or where some file failed;
 2 for a wrong flag, config or combination. Errors are one sentence on stderr.
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from medjax import __version__
+from medjax import __version__, cli_compare, cli_synthesize
 from medjax.types import ConfigError, MedjaxError
 
 # XLA's fused CPU convolutions slow training; an unknown flag aborts the process, so only versions that know it get it.
@@ -65,6 +65,9 @@ def _evaluate(args: argparse.Namespace, overrides: list[str]) -> int:
         which=args.checkpoint,
         num_samples=args.samples,
         feature_networks=None if args.features is None else [name for name in args.features.split(",") if name],
+        classifier=args.classifier,
+        interpolate=args.interpolate,
+        alpha=args.alpha,
     )
     print(evaluate.table(summary))
     print(f"\nwritten: {report.build(args.output or args.workdir, run=(*crossed, args.workdir)[0])}")
@@ -91,28 +94,6 @@ def _enhance(args: argparse.Namespace, overrides: list[str]) -> int:
     return 1 if outcome.failed else 0
 
 
-def _distance(args: argparse.Namespace, overrides: list[str]) -> int:
-    from medjax.build import distance
-    from medjax.metrics import markdown
-
-    split = lambda text: tuple(part.strip() for part in text.split(",") if part.strip())  # noqa: E731
-    found = distance.folders(
-        args.reference, args.other, networks=split(args.features), metrics=split(args.metrics), output=args.output
-    )
-    print(markdown.features(found))
-    return 0
-
-
-def _compare(args: argparse.Namespace, overrides: list[str]) -> int:
-    from medjax.build import compare, compare_files
-
-    metrics = tuple(name for name in args.metrics.split(",") if name)
-    print(compare_files.markdown(compare.compare(args.runs, baseline=args.baseline, metrics=metrics, output=args.output)))
-    if args.output:
-        print(f"\nwritten: {args.output}")
-    return 0
-
-
 def _import_weights(args: argparse.Namespace, overrides: list[str]) -> int:
     from medjax.build import importing
 
@@ -137,6 +118,21 @@ def _inspect(args: argparse.Namespace, overrides: list[str]) -> int:
     return 1 if found["bad"] else 0
 
 
+def _evaluate_flags(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--workdir", required=True, type=Path)
+    sub.add_argument("--split", default="test", help="train, validation or test (default)")
+    sub.add_argument("--data_root", help="another place of the same data, or of --data_source")
+    sub.add_argument("--data_source", help="other data, of any kind, all of it the test set")
+    sub.add_argument("--output", type=Path, help="where results go (default: the workdir)")
+    sub.add_argument("--by", help="a column that splits the table: sex, age, view, labels")
+    sub.add_argument("--samples", type=int, default=0, help="draws behind the standard-deviation map")
+    sub.add_argument("--features", help="feature networks, with commas between (default: config.evaluation.features)")
+    sub.add_argument("--classifier", type=Path, metavar="RUN", help="a classifier that judges a generator's images")
+    sub.add_argument("--interpolate", type=Path, metavar="RUN", help="a row of the weights of RUN and this run's, mixed")
+    sub.add_argument("--alpha", type=float, default=0.8, help="this run's share in that mixture (default 0.8)")
+    sub.add_argument("--checkpoint", choices=("best", "latest"), default="best")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="medjax", description="Medical image enhancement and synthesis in JAX.")
     parser.add_argument("--version", action="version", version=f"medjax {__version__}")
@@ -153,16 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seeds", type=int, default=1, help="runs with as many seeds, in WORKDIR/seed_0, ...")
     sub.add_argument("--folds", type=int, default=0, help="cross-validation: as many runs, in WORKDIR/fold_0, ...")
 
-    sub = command("evaluate", _evaluate, "Score a run on a split, beside its input and classical baselines.")
-    sub.add_argument("--workdir", required=True, type=Path)
-    sub.add_argument("--split", default="test", help="train, validation or test (default)")
-    sub.add_argument("--data_root", help="another place of the same data, or of --data_source")
-    sub.add_argument("--data_source", help="another kind of data, all of it the test set")
-    sub.add_argument("--output", type=Path, help="where results go (default: the workdir)")
-    sub.add_argument("--by", help="a column that splits the table: sex, age, view, labels")
-    sub.add_argument("--samples", type=int, default=0, help="draws behind the standard-deviation map")
-    sub.add_argument("--features", help="feature networks, with commas between (default: config.evaluation.features)")
-    sub.add_argument("--checkpoint", choices=("best", "latest"), default="best")
+    _evaluate_flags(command("evaluate", _evaluate, "Score a run on a split, beside its input and classical baselines."))
 
     sub = command("enhance", _enhance, "Enhance files and folders: any size, same format, depth and range out.")
     sub.add_argument("inputs", nargs="+", type=Path, metavar="INPUT")
@@ -176,6 +163,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--plane", choices=("axial", "coronal", "sagittal"), default="", help="slices of volumes (default: trained)")
     sub.add_argument("--deidentify", action="store_true", help="DICOM: remove what identifies the patient")
 
+    sub = command("synthesize", cli_synthesize.run, cli_synthesize.TEXT)
+    cli_synthesize.add_arguments(sub)
+
     _add_comparisons(command)
     sub = command("inspect", _inspect, "Look at a data folder before any training.")
     sub.add_argument("data", type=Path, metavar="DATA")
@@ -187,18 +177,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_comparisons(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Sets and runs side by side; weights in and out."""
-    sub = command("distance", _distance, "Distances between two folders of images over feature networks.")
-    sub.add_argument("reference", type=Path, metavar="REFERENCE", help="a folder of images; its features are kept in a cache")
-    sub.add_argument("other", type=Path, metavar="OTHER")
-    sub.add_argument("--features", default="", help="feature networks, with commas between")
-    sub.add_argument("--metrics", default="", help="fd, fd_infinity, kid, mmd, precision, recall, density, coverage")
-    sub.add_argument("--output", type=Path, help="a JSON file")
-
-    sub = command("compare", _compare, "Compare evaluated runs: differences, intervals, adjusted p-values, over seeds too.")
-    sub.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="evaluated workdirs, or folders of seed_0, seed_1, ...")
-    sub.add_argument("--baseline", type=Path, help="the run that the others are compared with (default: the first)")
-    sub.add_argument("--metrics", default="", help="names, with commas between (default: those that all runs have)")
-    sub.add_argument("--output", type=Path, help="a folder for comparison.json, .csv, .md and figures")
+    cli_compare.add_commands(command)
 
     sub = command("import-weights", _import_weights, "Make a workdir of a published or your own PyTorch model.")
     sub.add_argument("file", type=Path, metavar="FILE", help=".safetensors, .npz, or .pth where torch is installed")

@@ -39,6 +39,7 @@ def evaluate(
     metrics: Mapping[str, Callable[[Array, Array], Array]] = METRICS,
     region_metrics: Mapping[str, Callable[[Array, Array, Array], Array]] = REGION,
     baselines: Mapping[str, Callable[[Array], Array]] | None = None,
+    companions: Mapping[str, Predict] | None = None,
     sample: Predict | None = None,
     num_samples: int = 0,
     num_examples: int = 2,
@@ -52,11 +53,12 @@ def evaluate(
         has no `target`, `mask` and `region`.
       batches: dicts of `source` and `target` in [-1, 1], `index` int32 `[B]`, where padded `mask` bool `[B]`, and where a
         region is known `region` `[B, H, W, 1]` of 0 and 1. Of a source with neighbouring slices as channels the middle
-        one is the input row's.
+        one is the input row's; a source of fewer pixels than its target has no such row.
       names, columns: `names[index]` is an image's name, `columns[name][index]` what is known of it.
       metrics: `fn(output, target) -> [B]` on images in [0, 1]; region_metrics: `fn(output, target, region) -> [B]`, used
         where the batches have a region.
       baselines: `fn(image [h, w, C] in [0, 1]) -> [H, W, C]`, parameters bound. Without them, no baseline rows.
+      companions: other models' `predict`, a row for each, named as in `tables.COMPANIONS`.
       sample, num_samples: one random draw, like `predict`; with two draws or more their standard deviation is judged.
       num_examples: how many best, median and worst images (by the model's first metric, PSNR) to keep.
       watch: called with the images of each batch that count, `{row: [b, H, W, C] in [0, 1]}` with `target` beside the rows:
@@ -66,7 +68,7 @@ def evaluate(
     Raises NonFiniteError naming the image for which the model gives NaN or infinity, DataError for an empty split.
     """
     run = _Run(predict, dict(baselines or {}), sample, num_samples, metrics=metrics, region_metrics=region_metrics, names=names)
-    run.patients, run.watch = (columns or {}).get("patient", ()), watch
+    run.patients, run.companions, run.watch = (columns or {}).get("patient", ()), dict(companions or {}), watch
     with tqdm(desc="evaluating", unit="image", disable=not progress, leave=False) as bar:
         for batch in batches:
             bar.update(run.add(batch, key))
@@ -96,10 +98,11 @@ class _Run:
         self.index: list[int] = []
         self.scores: dict[str, dict[str, list]] = {}
         self.patients: Sequence[Any] = ()
+        self.companions: Mapping[str, Predict] = {}
         self.watch: Callable[[Mapping[str, np.ndarray]], None] | None = None
         self.shuffled: list[float] = []  # PSNR of each source with the target of the image before it, nan of one patient
         self.maps: list[dict[str, Any]] = []
-        self.pool: list[tuple[np.ndarray, ...]] = []
+        self.pool: list[dict[str, np.ndarray]] = []
         self.previous: np.ndarray | None = None
 
     def add(self, batch: Batch, key: Key) -> int:
@@ -111,13 +114,10 @@ class _Run:
         visible = {name: value for name, value in batch.items() if name not in ("target", "mask", "region")}
         source, target = (np.asarray(to_unit(np.asarray(batch[n], np.float32))) for n in ("source", "target"))
         source, region = middle(source, target.shape[-1]), batch.get("region")
-        output = np.asarray(self.predict(visible, key)["target"], np.float32)
-        bad = [i for i, image in zip(index, output[keep], strict=True) if not np.isfinite(image).all()]
-        if bad:
-            raise NonFiniteError(f"the model's output for image '{self.names[bad[0]]}' is not finite")
-        output = to_unit(output)
+        output = self._output("model", self.predict, visible, key, keep)
         rows = {"input": source} if source.shape == target.shape else {}
         rows |= {name: _apply(enhance, source, target, keep) for name, enhance in self.baselines.items()}
+        rows |= {name: self._output(name, predict, visible, key, keep) for name, predict in self.companions.items()}
         rows["model"] = output
         if "input" in rows and region is None:  # of two contrasts the input need not resemble its target
             self._shuffle(source, target, keep, index)
@@ -125,15 +125,27 @@ class _Run:
             self._record(name, images, target, keep, region)
         if self.watch is not None:
             self.watch({name: np.asarray(images)[keep] for name, images in {**rows, "target": target}.items()})
-        kept = [source[keep], target[keep], output[keep]]
+        kept = {"source": source, "target": target, "model": output, **{name: rows[name] for name in self.companions}}
+        kept = {name: np.asarray(images)[keep] for name, images in kept.items()}
         if self.num_samples:
-            kept.append(self._deviation(visible, key)[keep])
-            self.maps += [statistics.map_quality(np.abs(o - t), s) for _, t, o, s in zip(*kept, strict=True)]
-        for image in zip(*kept, strict=True):
-            if len(self.pool) * sum(part.nbytes for part in image) < POOL_BYTES:
+            kept["std"] = self._deviation(visible, key)[keep]
+            errors = np.abs(kept["model"] - kept["target"])
+            self.maps += [statistics.map_quality(error, std) for error, std in zip(errors, kept["std"], strict=True)]
+        for i in range(len(index)):
+            image = {name: images[i] for name, images in kept.items()}
+            if len(self.pool) * sum(part.nbytes for part in image.values()) < POOL_BYTES:
                 self.pool.append(image)
         self.index += index
         return len(index)
+
+    def _output(self, row: str, predict: Predict, batch: Batch, key: Key, keep: Array) -> np.ndarray:
+        output = np.asarray(predict(batch, key)["target"], np.float32)
+        index = np.asarray(batch["index"])
+        bad = [i for i, image in zip(index[keep], output[keep], strict=True) if not np.isfinite(image).all()]
+        if bad:
+            of = "the model's output" if row == "model" else f"the output of the row {row}"
+            raise NonFiniteError(f"{of} for image '{self.names[bad[0]]}' is not finite")
+        return to_unit(output)
 
     def _record(self, row: str, output: Array, target: Array, keep: Array, region: Array | None) -> None:
         values = dict(zip(self.metrics, _scorer(tuple(self.metrics.values()))(output, target), strict=True))
@@ -169,6 +181,12 @@ def middle(source: np.ndarray, channels: int) -> np.ndarray:
     return source[..., first : first + channels] if first > 0 else source
 
 
+def enlarged(images: Array, height: int) -> Array:
+    """`[N, h, w, C]` with every pixel repeated, so that `height` is a multiple of h: how an input of fewer pixels is shown."""
+    factor = height // images.shape[1]
+    return images if factor <= 1 else np.asarray(images).repeat(factor, axis=1).repeat(factor, axis=2)
+
+
 def _apply(enhance: Callable, source: Array, target: Array, keep: Array) -> np.ndarray:
     """The baseline on every image that counts; padding keeps its target, so that every batch has one shape."""
     result = np.array(target)
@@ -178,19 +196,19 @@ def _apply(enhance: Callable, source: Array, target: Array, keep: Array) -> np.n
 
 
 def _examples(evaluation: Evaluation, run: _Run, count: int) -> dict[str, np.ndarray]:
-    """The best, median and worst images; only these few meet the best baseline a second time."""
+    """The best, median and worst images; only these few meet a baseline a second time."""
     picked = tables.cases(evaluation.scores["model"][tables.main_metric(evaluation.scores)][: len(run.pool)], count)
     if not picked:
         return {}
     chosen = list(picked)
-    fields = ("source", "target", "model", "std")[: len(run.pool[0])]
-    examples = {name: np.stack([run.pool[i][k] for i in chosen]) for k, name in enumerate(fields)}
+    examples = {name: np.stack([run.pool[i][name] for i in chosen]) for name in run.pool[0]}
     examples |= {"names": np.array([evaluation.names[i] for i in chosen]), "ranks": np.array(list(picked.values()))}
+    again = lambda row: _apply(run.baselines[row], examples["source"], examples["target"], np.ones(len(chosen), bool))  # noqa: E731
     best = tables.best_baseline(evaluation.scores)
     if best:
-        every = np.ones(len(chosen), bool)
-        examples["baseline"] = np.array(best)
-        examples["best_baseline"] = _apply(run.baselines[best], examples["source"], examples["target"], every)
+        examples |= {"baseline": np.array(best), "best_baseline": again(best)}
+    if "bicubic" in run.baselines:  # what super-resolution is looked at beside, whichever row is best
+        examples["bicubic"] = again("bicubic")
     return examples
 
 

@@ -7,7 +7,8 @@ shape, so it compiles once. Two scales:
 * `trained`: the image is reduced to the pixel grid of training and enhanced there; the change, brought back to full
   size, is added to the full-size image, which so keeps its fine detail.
 
-What is written has the format, depth and range of what was read; one bad file does not stop the others.
+A model that enlarges by `factor` gives `[B, factor h, factor w, 1]` and works at `native` alone. What is written has the
+format, depth and range of what was read, and its field of view; one bad file does not stop the others.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from medjax.types import Array, ConfigError, DataError, MedjaxError, to_signed, 
 Predict = Callable[[np.ndarray], Array]  # [B, h, w, 1] in [-1, 1] -> the same
 Enhance = Callable[[np.ndarray, np.ndarray], Array]  # tiles [B, h, w, 1] in [-1, 1], their numbers int32 [B]
 Sample = Callable[[Array, np.ndarray, np.ndarray], Array]  # key, source [B, h, w, 1], index int32 [B] -> [B, h, w, 1]
-
 
 LANCZOS, BICUBIC, BILINEAR = Image.Resampling.LANCZOS, Image.Resampling.BICUBIC, Image.Resampling.BILINEAR
 
@@ -62,31 +62,36 @@ def enhance_image(
     blend: int = 16,
     align: int = 16,
     batch_size: int = 4,
+    factor: int = 1,
     on_progress: Callable[[float], None] | None = None,
 ) -> np.ndarray:
-    """Enhance one image `[H, W, 1]` in [0, 1] of any size; returns float32 of the same shape and range.
+    """Enhance one image `[H, W, 1]` in [0, 1] of any size; returns float32 of the same range, `[factor H, factor W, 1]`.
 
-    predict: float32 `[B, h, w, 1]` in [-1, 1] -> the same; called with one shape only (B = batch_size and h = w = tile
-        at `scale="native"`, B = 1 and (h, w) = size at `scale="trained"`).
+    predict: float32 `[B, h, w, 1]` in [-1, 1] -> the same, or what is `factor` times larger; called with one shape only
+        (B = batch_size and h = w = tile at `scale="native"`, B = 1 and (h, w) = size at `scale="trained"`).
     size: the pixel grid of training (height, width), for `scale="trained"`; another aspect is kept, the rest mirrored.
     Raises ConfigError for options that do not fit together, DataError where the output is not finite.
     """
     if image.ndim != 3 or image.shape[2] != 1:
         raise DataError(f"an image of shape [H, W, 1] is needed, not {list(image.shape)}")
+    _check_scale(scale, size, factor)
     if scale == "native":
-        options = dict(tile=tile, overlap=overlap, blend=blend, align=align, batch_size=batch_size)
+        options = dict(tile=tile, overlap=overlap, blend=blend, align=align, batch_size=batch_size, factor=factor)
         out = blended(lambda x, index: predict(x), image, on_progress=on_progress, **options)
         out += 1
         out /= 2
         return np.clip(out, 0, 1, out=out)
-    if scale != "trained" or size is None:
-        raise ConfigError(
-            f"scale must be 'native', or 'trained' with the size of training, not {scale!r} with size {size}"
-        )
     before, after = _at_trained_size(lambda x, index: predict(x), image, size)
     out = resize(to_unit(after) - to_unit(before), image.shape[:2], resampler=BICUBIC).copy()
     out += image
     return np.clip(out, 0, 1, out=out)
+
+
+def _check_scale(scale: str, size: tuple[int, int] | None, factor: int) -> None:
+    if scale != "native" and (scale != "trained" or size is None):
+        raise ConfigError(f"scale must be 'native', or 'trained' with the size of training, not {scale!r} with size {size}")
+    if scale == "trained" and factor > 1:
+        raise ConfigError("a model that enlarges works on the pixels of the file: its scale is 'native'")
 
 
 def deviation_image(
@@ -99,9 +104,9 @@ def deviation_image(
     size: tuple[int, int] | None = None,
     **tiling: int,
 ) -> np.ndarray:
-    """The standard deviation over `num_samples` draws of the model, `[H, W, 1]` in the units of [0, 1] images.
+    """The standard deviation over `num_samples` draws of the model, shaped as its output, in the units of [0, 1] images.
 
-    sample: key, source `[B, h, w, 1]` in [-1, 1], index int32 `[B]` (the tile's number) -> one draw, like source.
+    sample: key, source `[B, h, w, 1]` in [-1, 1], index int32 `[B]` (the tile's number) -> one draw, as `predict` gives it.
     Taken tile by tile and blended as the image is: where two tiles meet, their independent draws do not lower it.
     """
     import jax
@@ -111,21 +116,17 @@ def deviation_image(
     keys = [jax.random.fold_in(key, draw) for draw in range(num_samples)]
 
     def deviation(x: np.ndarray, index: np.ndarray) -> np.ndarray:
-        mean, squares = np.zeros(x.shape), np.zeros(x.shape)
+        mean = squares = 0.0
         for n, draw in enumerate(_draws(sample, keys, x, index), start=1):  # Welford's running form: no stack of draws
             shift = draw - mean
-            mean += shift / n
-            squares += shift * (draw - mean)
+            mean = mean + shift / n
+            squares = squares + shift * (draw - mean)
         return np.sqrt(squares / (num_samples - 1))
 
+    _check_scale(scale, size, tiling.get("factor", 1))
     if scale == "native":
         return blended(deviation, image, **tiling)
-    if scale != "trained" or size is None:
-        raise ConfigError(
-            f"scale must be 'native', or 'trained' with the size of training, not {scale!r} with size {size}"
-        )
-    _, small = _at_trained_size(deviation, image, size)
-    return resize(small, image.shape[:2], resampler=BILINEAR)
+    return resize(_at_trained_size(deviation, image, size)[1], image.shape[:2], resampler=BILINEAR)
 
 
 def _draws(sample: Sample, keys: Sequence[Array], x: np.ndarray, index: np.ndarray) -> Iterator[np.ndarray]:
@@ -201,7 +202,7 @@ def enhance_files(
     key: Array | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    value_range: tuple[float, float] | None = None,
+    value_range: formats.ValueRange | Callable[[Path], formats.ValueRange] = None,
     derivation: formats.Derivation | None = None,
     **options: Any,
 ) -> Outcome:
@@ -209,7 +210,7 @@ def enhance_files(
 
     num_samples: from 2 on, `NAME_std.tiff` is written beside each image: the standard deviation of so many draws of
         `sample` (seeded by `key` and the output's name), float32, in the stored units of the image.
-    value_range: stored values at black and white where they are not those of the type; see `formats.read`.
+    value_range: stored values at black and white where they are not those of the type (see `formats.read`), or of each path.
     derivation: what a DICOM output says about how it came about; see `formats.Derivation`.
     overwrite: without it an output that exists is a failure of that file. options: as for `enhance_image`.
     A file that cannot be read, enhanced or written is reported in `failed` and the rest go on. Raises as `plan` does.
@@ -223,11 +224,11 @@ def enhance_files(
         for path, output in bar:
             bar.set_postfix_str(path.name)
             map_path = _free(output.with_name(f"{output.stem}_std.tiff"), taken) if num_samples else None
-            options["value_range"] = value_range
             options["on_progress"] = lambda share, name=path.name: bar.set_postfix_str(f"{name} {share:.0%}")
             try:
                 if not overwrite and (output.exists() or (map_path is not None and map_path.exists())):
                     raise DataError(f"{output}: exists already and is not overwritten unless asked")
+                options["value_range"] = value_range(path) if callable(value_range) else value_range
                 if map_path is not None:
                     draws = rng.named(key, str(output.relative_to(output_dir)))
                     _write_map(draws, sample, path, map_path, num_samples=num_samples, **options)
@@ -236,9 +237,8 @@ def enhance_files(
                 outcome.written.append(output)
             except Exception as error:  # whatever is wrong with one file must not cost the user the others
                 cause = str(error) if isinstance(error, MedjaxError) else f"{type(error).__name__}: {error}"
-                outcome.failed.append(
-                    (path, cause if str(path) in cause or str(output) in cause else f"{path}: {cause}")
-                )
+                named = str(path) in cause or str(output) in cause
+                outcome.failed.append((path, cause if named else f"{path}: {cause}"))
     return outcome
 
 
@@ -249,7 +249,7 @@ def _write_enhanced(
     image, encoding = formats.read(path, value_range=value_range)
     image = enhance_image(predict, image, **options)
     os.makedirs(output.parent, exist_ok=True)
-    formats.write(output, image, encoding, derivation=derivation)
+    formats.write(output, image, formats.finer(encoding, options.get("factor", 1)), derivation=derivation)
 
 
 def _write_map(key: Array, sample: Sample, path: Path, output: Path, *, value_range: Any = None, **options: Any) -> None:

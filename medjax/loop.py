@@ -32,9 +32,10 @@ def fit(
     num_steps: int,
     *,
     hooks: Sequence[tuple[int, Hook]] = (),
+    compiler_options: Mapping[str, str] | None = None,
 ) -> TrainState:
     """Train from `state.step` to `num_steps` on `batches(start)`. The state given is donated: use the one returned."""
-    step_fn = jax.jit(train_step(objective), donate_argnums=0)
+    step_fn = jax.jit(train_step(objective), donate_argnums=0, compiler_options=compiler_options)
     start = int(state.step)
     for i, batch in zip(range(start, num_steps), batches(start), strict=False):
         state, metrics = step_fn(state, batch, key)  # the only line that knows any method
@@ -43,6 +44,13 @@ def fit(
         if any([hook(done, state, metrics) for hook in due]):  # a list: every hook runs
             break
     return state
+
+
+def rematerialising() -> dict[str, str] | None:
+    """The `compiler_options` of a step whose networks compute blocks again: on a CPU, XLA drops the barriers that hold what is
+    computed again apart from what was computed before, merges the two, and saves nothing.
+    """
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if jax.default_backend() == "cpu" else None
 
 
 class Log:

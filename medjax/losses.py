@@ -110,7 +110,29 @@ def hinge() -> Adversary:
     )
 
 
-ADVERSARIES: dict[str, Callable[[], Adversary]] = {"vanilla": vanilla, "lsgan": lsgan, "hinge": hinge}
+def relativistic_average(*, of: Adversary | None = None) -> Adversary:
+    """Whether real images look more real than generated ones do on average (Jolicoeur-Martineau 2018, sec. 4.2).
+
+    The logits that `of` sees are C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)], the means over all positions of the batch; the
+    generator's loss is the discriminator's with the two exchanged, so that it reads, and is pulled by, real images too. With
+    `of` vanilla (the default) it is ESRGAN's (Wang et al. 2018, eq. 1 to 3), where D_Ra is the sigmoid of that difference;
+    with hinge it is RaHinge.
+    """
+    base = of or vanilla()
+    return Adversary(
+        generator=lambda real, fake: base.discriminator(fake - real.mean(), real - fake.mean()),
+        discriminator=lambda real, fake: base.discriminator(real - fake.mean(), fake - real.mean()),
+        uses_real=True,
+    )
+
+
+ADVERSARIES: dict[str, Callable[[], Adversary]] = {
+    "vanilla": vanilla,
+    "lsgan": lsgan,
+    "hinge": hinge,
+    "relativistic_average": relativistic_average,
+    "relativistic_hinge": lambda: relativistic_average(of=hinge()),
+}
 
 
 def adversary(name: str) -> Adversary:
@@ -118,3 +140,19 @@ def adversary(name: str) -> Adversary:
     if name not in ADVERSARIES:
         raise ConfigError(f"unknown adversary {name!r}; known: {', '.join(ADVERSARIES)}")
     return ADVERSARIES[name]()
+
+
+def r1(gamma: float) -> Callable[[Callable[[Array], Array], Array], Array]:
+    """gamma / 2 * E[|grad D(x)|^2] at real images (Mescheder et al. 2018, eq. 9), as `adversarial` takes a gradient penalty.
+
+    The result is `(critic, images) -> scalar`, where `critic` maps images `[B, ...]` to one logit each `[B]`, none of which
+    may depend on another image: the norm is that of each image's own gradient. Raises ConfigError for a negative gamma.
+    """
+    if not (math.isfinite(gamma) and gamma >= 0):
+        raise ConfigError(f"the gradient penalty R1 needs a gamma of at least 0, not {gamma}")
+
+    def penalty(critic: Callable[[Array], Array], images: Array) -> Array:
+        gradient = jax.grad(lambda x: critic(x).sum())(images)
+        return gamma / 2 * jnp.square(gradient).reshape(len(gradient), -1).sum(-1).mean()
+
+    return penalty

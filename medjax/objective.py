@@ -18,7 +18,7 @@ import optax
 
 from medjax.rng import named
 from medjax.state import Net, TrainState, copy
-from medjax.types import Array, Batch, Key, PyTree
+from medjax.types import Array, Batch, ConfigError, Key, PyTree
 
 Metrics = dict[str, Array]
 
@@ -81,17 +81,53 @@ def apply_gradients(
     return {**nets, **moved}
 
 
-LossFn = Callable[[dict[str, PyTree]], tuple[Array, tuple[Metrics, dict[str, PyTree]]]]
+LossFn = Callable[[dict[str, PyTree], dict[str, PyTree], PyTree, Key], tuple[Array, tuple[Metrics, dict[str, PyTree]]]]
 
 
-def descend(players: Team, nets: Mapping[str, Net], loss_fn: LossFn) -> tuple[dict[str, Net], Metrics]:
-    """One step down `loss_fn` for the team `players`.
+def descend(
+    players: Team, nets: Mapping[str, Net], loss_fn: LossFn, batch: PyTree, key: Key, *, microbatch: int = 0
+) -> tuple[dict[str, Net], Metrics]:
+    """One step down `loss_fn` for the team `players`. Returns all nets and the metrics.
 
-    `loss_fn({name: params}) -> (loss, (metrics, {name: new statistics}))`. Returns all nets and the metrics.
+    `loss_fn({name: params}, {name: statistics}, batch, key) -> (loss, (metrics, {name: new statistics}))`, where the loss and the
+    metrics are means over the images of `batch`, a tree of arrays `[B, ...]`.
+
+    microbatch: images for which activations are held at once (0: all of them). The step is then taken along the mean of the
+    gradients of B / microbatch parts of the batch, one after the other. What is known of each image by itself is the same as in
+    one piece, up to rounding: draw such randomness before, and let it lie in `batch`. What a network or a loss reads of a whole
+    batch (the statistics of batch norm, a mean over logits) it reads of a part; running statistics pass through the parts in
+    their order; and `key`, for dropout, is folded with a part's number. Raises ConfigError where parts would be uneven.
     """
-    params = {name: nets[name].params for name in players}
-    grads, (metrics, stats) = jax.grad(loss_fn, has_aux=True)(params)
+    params, stats = ({name: getattr(nets[name], part) for name in players} for part in ("params", "stats"))
+    slope = jax.grad(loss_fn, has_aux=True)
+    if in_parts(batch, microbatch):
+        grads, metrics, stats = _mean_slope(slope, params, stats, batch, key, microbatch)
+    else:
+        grads, (metrics, stats) = slope(params, stats, batch, key)
     return apply_gradients(players, nets, grads, stats), metrics
+
+
+def in_parts(batch: PyTree, microbatch: int) -> bool:
+    """Whether micro-batches of this size split `batch` at all; ConfigError where they would not be of one size."""
+    size = len(jax.tree.leaves(batch)[0])
+    if microbatch < 0 or (microbatch and size % microbatch):
+        raise ConfigError(f"a batch of {size} images is no multiple of micro-batches of {microbatch}")
+    return microbatch not in (0, size)
+
+
+def _mean_slope(slope: Callable, params: PyTree, stats: PyTree, batch: PyTree, key: Key, microbatch: int) -> tuple:
+    """(mean gradient, mean metrics, last statistics) over the parts of `batch`; in a scan one part's memory is the next's."""
+    parts = jax.tree.map(lambda x: x.reshape(-1, microbatch, *x.shape[1:]), batch)
+    count = len(jax.tree.leaves(parts)[0])
+
+    def one(held: tuple[PyTree, PyTree], numbered: tuple[Array, PyTree]) -> tuple[tuple[PyTree, PyTree], Metrics]:
+        (total, stats), (number, part) = held, numbered
+        grads, (metrics, moved) = slope(params, stats, part, jax.random.fold_in(key, number))
+        return (jax.tree.map(jnp.add, total, grads), {**stats, **moved}), metrics
+
+    start = (jax.tree.map(jnp.zeros_like, params), stats)
+    (total, stats), metrics = jax.lax.scan(one, start, (jnp.arange(count), parts))
+    return jax.tree.map(lambda g: g / count, total), jax.tree.map(lambda m: m.mean(0), metrics), stats
 
 
 def train_step(objective: Objective) -> Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]:

@@ -24,8 +24,8 @@ class Evaluation:
 
     scores: `{row: {metric: float64 [n]}}`, rows `input`, the baselines, `model`; columns: `{column: [n]}` (patient,
     sex, ...); uncertainty: `{name: [n]}` of the standard-deviation maps, and their mean curves in `sparsification`;
-    examples: arrays `[k, H, W, C]` in [0, 1] under source, target, model, best_baseline, with `names`, `ranks` and
-    `baseline`.
+    examples: arrays `[k, H, W, C]` in [0, 1] under source (of fewer pixels where the model enlarges), target, model,
+    best_baseline, of super-resolution bicubic, and other trained models' rows (l1, ...), with `names`, `ranks` and `baseline`.
     """
 
     names: list[str]

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from medjax.types import Array, CheckpointError, PyTree
+from medjax.types import Array, CheckpointError, ConfigError, PyTree
+
+Weights = Mapping[str, tuple[PyTree, PyTree]]  # {net: (params, stats)}
 
 
 class Net(NamedTuple):
@@ -57,6 +59,25 @@ def warm_start(state: TrainState, weights: Mapping[str, tuple[PyTree, PyTree]], 
         if name in ema:
             ema[name] = (copy(params), copy(stats))
     return state._replace(nets=nets, ema=ema)
+
+
+def interpolate(first: Weights, second: Weights, alpha: float, *, origin: str = "") -> dict[str, tuple[PyTree, PyTree]]:
+    """(1 - alpha) * first + alpha * second, array by array, of every net that both have (Wang et al. 2018, eq. 4: `first`
+    trained by L1, `second` by a GAN that was started from it).
+
+    origin: where `first` comes from, for messages. Raises ConfigError for an alpha outside [0, 1], CheckpointError where the
+    two have no net in common or one has another architecture (first difference named).
+    """
+    if not 0 <= alpha <= 1:
+        raise ConfigError(f"an interpolation has a share alpha from 0 to 1, not {alpha}")
+    shared = [name for name in second if name in first]
+    if not shared:
+        raise CheckpointError(f"nothing to interpolate with in {origin}: it has {sorted(first)}, this run has {sorted(second)}")
+    for name in shared:
+        check_same_tree(second[name][0], first[name][0], what=f"net {name!r} of {origin}")
+        check_same_tree(second[name][1], first[name][1], what=f"running statistics of net {name!r} of {origin}")
+    mix = lambda a, b: ((1 - alpha) * a + alpha * b).astype(b.dtype)  # noqa: E731
+    return {name: jax.tree.map(mix, first[name], second[name]) for name in shared}
 
 
 def copy(tree: PyTree) -> PyTree:

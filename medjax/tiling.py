@@ -4,7 +4,8 @@ Images are float32 `[H, W, 1]` in [0, 1], tiles `[B, tile, tile, 1]` in [-1, 1].
 context and thrown away; over the next `blend` pixels it fades into its neighbour by a raised cosine. The weights sum to
 1 at every pixel, and where a model's receptive field reaches no further than `overlap`, the result does not depend on
 the tile size.
-Tiles start at multiples of `align`, which keeps the phase of JPEG's 8x8 blocks and of layers with stride 2, 4, ...
+Tiles start at multiples of `align`, which keeps the phase of JPEG's 8x8 blocks and of layers with stride 2, 4, ... A model
+that enlarges by `factor` gives tiles, and with them a result, of so many times the pixels along both sides.
 
 Memory: beside the image only the result is held at full size; tiles are cut, enhanced and added batch by batch.
 """
@@ -74,17 +75,23 @@ def blended(
     blend: int = 16,
     align: int = 16,
     batch_size: int = 4,
+    factor: int = 1,
     on_progress: Callable[[float], None] | None = None,
 ) -> np.ndarray:
-    """Apply `enhance` to the tiles of `image` `[H, W, 1]` in [0, 1] and join the results, unclipped, to `[H, W, 1]`.
+    """Apply `enhance` to the tiles of `image` `[H, W, 1]` in [0, 1] and join the results, unclipped: `[factor H, factor W, 1]`.
 
-    enhance: tiles `[batch_size, tile, tile, 1]` in [-1, 1], numbers int32 `[batch_size]` -> the same shape, any range.
+    enhance: tiles `[batch_size, tile, tile, 1]` in [-1, 1], numbers int32 `[batch_size]` -> `[batch_size, factor * tile,
+        factor * tile, 1]`, any range. tile, overlap, blend, align: pixels of the image.
     on_progress: called with the fraction done. Raises DataError where a result is not finite.
     """
     height, width = image.shape[:2]
-    rows, columns = (tiles_along(n, tile=tile, overlap=overlap, blend=blend, align=align) for n in (height, width))
+    sizes = dict(tile=tile, overlap=overlap, blend=blend, align=align)
+    rows, columns = (tiles_along(n, **sizes) for n in (height, width))
+    # The same tiles on the grid of the result: every length scales with it, and the fade is as smooth there.
+    finer = {name: factor * size for name, size in sizes.items()}
+    to_rows, to_columns = (tiles_along(factor * n, **finer) for n in (height, width))
     places = [(i, j) for i in range(len(rows.starts)) for j in range(len(columns.starts))]
-    out = np.zeros((height, width), np.float32)
+    out = np.zeros((factor * height, factor * width), np.float32)
     batch = np.zeros((batch_size, tile, tile, 1), np.float32)
     for first in range(0, len(places), batch_size):
         now = places[first : first + batch_size]
@@ -98,9 +105,9 @@ def blended(
         if not np.isfinite(result).all():
             raise DataError("the model's output is not finite")
         for (i, j), piece in zip(now, result, strict=False):
-            y0, x0 = rows.starts[i], columns.starts[j]
-            target = out[y0 : y0 + tile, x0 : x0 + tile]
-            weight = rows.weights[i][:, None] * columns.weights[j][None, :]
+            y0, x0 = to_rows.starts[i], to_columns.starts[j]
+            target = out[y0 : y0 + factor * tile, x0 : x0 + factor * tile]
+            weight = to_rows.weights[i][:, None] * to_columns.weights[j][None, :]
             target += (piece * weight)[: target.shape[0], : target.shape[1]]
         if on_progress:
             on_progress((first + len(now)) / len(places))

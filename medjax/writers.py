@@ -110,9 +110,11 @@ class Writer:
             for tag, value in ({f"{split}/{name}": v for name, v in numbers.items()} | timed).items():
                 self._events.add_scalar(tag, math.nan if value is None else value, int(step))
 
-    def images(self, step: int, name: str, columns: Mapping[str, Array]) -> Path:
-        """Write a sheet of `columns` {label: `[N, H, W, C]` in [0, 1]} to `samples/NAME_STEP.png`; returns its path."""
-        sheet = sample_sheet(columns)
+    def images(self, step: int, name: str, columns: Mapping[str, Array], *, labels: Sequence[str] = ()) -> Path:
+        """Write a sheet of `columns` {label: `[N, H, W, C]` in [0, 1]}, a label for each row, to `samples/NAME_STEP.png`;
+        returns its path.
+        """
+        sheet = sample_sheet(columns, labels=labels)
         path = self.workdir / "samples" / f"{name}_{int(step):06d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(sheet).save(encoded := io.BytesIO(), format="PNG")

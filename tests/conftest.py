@@ -130,3 +130,73 @@ def trained_mri(tiny, tmp_path_factory) -> Path:
 def leaves(tree: object) -> dict[str, np.ndarray]:
     """Every array of a tree by its path."""
     return {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+@pytest.fixture(scope="session")
+def long_gan() -> tuple[str, ...]:
+    """The overrides of a run of cgan_cxr:tiny that is interrupted, on 48 phantoms."""
+    times = ("train.steps=6", "train.save_every=3", "train.eval_every=6", "train.sample_every=6")
+    return (*times, "data.phantom_cxr.count=48", "data.threads=2", "method.r1=0.1")
+
+
+@pytest.fixture(scope="session")
+def unbroken_gan(tiny, long_gan, tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
+    """The workdir of that run from end to end, and every array of its last state by path."""
+    from medjax.build import training
+
+    workdir = tmp_path_factory.mktemp("gan") / "gan"
+    with without_expensive_passes():
+        state = training.train(tiny(*long_gan, name="cgan_cxr:tiny"), workdir, say=lambda text: None)
+    return workdir, leaves(state)
+
+
+@pytest.fixture(scope="session")
+def gan_run(unbroken_gan) -> Path:
+    """The workdir of that run. Copy it before changing anything in it."""
+    return unbroken_gan[0]
+
+
+@pytest.fixture(scope="session")
+def trained_classifier(tiny, tmp_path_factory) -> Path:
+    """The workdir of a run of classifier_cxr:tiny on 36 phantoms. Copy it before changing anything in it."""
+    from medjax.build import training
+
+    workdir = tmp_path_factory.mktemp("classifier") / "run"
+    with without_expensive_passes():
+        training.train(tiny("data.phantom_cxr.count=36", name="classifier_cxr:tiny"), workdir, say=lambda text: None)
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def sr_run(tiny, tmp_path_factory) -> Path:
+    """The workdir of a run that enlarges images of 32 pixels to 64."""
+    from medjax.build import training
+
+    workdir, sizes = tmp_path_factory.mktemp("sr") / "sr", ("data.image_size=64", "data.load_size=64", "data.crop_size=32")
+    config = tiny("data.scale=2", *sizes, "train.steps=1", name="srgan_cxr:srresnet_tiny")
+    with without_expensive_passes():
+        training.train(config, workdir, say=lambda text: None)
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def synthetic_set(gan_run, tmp_path_factory) -> Path:
+    """A folder of 8 synthetic images of each class, made by the command."""
+    from medjax.cli import main
+
+    folder = tmp_path_factory.mktemp("synthetic") / "images"
+    with without_expensive_passes():
+        assert main(["synthesize", f"--workdir={gan_run}", f"--output={folder}", "--label=all", "--count=8"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def classifier_run(synthetic_set, flags, tmp_path_factory) -> Path:
+    """The workdir of a classifier trained on that folder by the command, as it stands."""
+    from medjax.cli import main
+
+    workdir = tmp_path_factory.mktemp("classifier") / "synthetic"
+    words = ["--config=classifier_cxr:tiny", "--config.data.source=nih_cxr14", f"--config.data.root={synthetic_set}"]
+    with without_expensive_passes():
+        assert main(["train", *words, f"--workdir={workdir}", "--config.train.steps=2", *flags]) == 0
+    return workdir

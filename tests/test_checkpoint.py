@@ -46,6 +46,15 @@ def assert_same(one, two):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b), err_msg=jax.tree_util.keystr(path))
 
 
+def test_a_validation_without_the_score_of_the_best_is_told(tmp_path):
+    """As an AUC of validation images of one class alone."""
+    with Checkpoints(tmp_path, best="auc:max") as checkpoints:
+        checkpoints.save(state_at(1), {"auc": 0.7, "loss": 2.0})
+        with pytest.warns(UserWarning, match="validation gave no auc at step 2, so that checkpoint cannot be the best"):
+            checkpoints.save(state_at(2), {"loss": 1.0})
+        assert checkpoints.best_step() == 1 and checkpoints.steps() == [1, 2]
+
+
 @pytest.mark.parametrize("ema", [True, False])
 def test_a_state_comes_back_to_the_bit(tmp_path, ema):
     state = state_at(7, ema=ema)

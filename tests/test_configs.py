@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from medjax.build import config as configs
-from medjax.build import data as build_data
-from medjax.build import networks, training, volumes
+from medjax.build import networks, trained, training, volumes
 from medjax.types import ConfigError
 from medjax.writers import read_metrics
 
@@ -40,34 +39,39 @@ def test_there_are_configs_and_each_has_the_three_sizes():
 def test_builds(name):
     """Shapes alone: states, a step and a prediction of every variant, at its own size and at that of its scores."""
     config = configs.get(name)
+    if "perceptual" in config.method:
+        config.method.perceptual.weight = 0.0  # a published network's weights are the user's
     objective = networks.objective(config, training.num_steps(config, 100))
-    channels = build_data.channels(config)
-    shape = (config.data.batch_size, config.data.crop_size, config.data.crop_size)
-    target = np.zeros((*shape, 1), np.float32)
-    batch = {"source": np.zeros((*shape, channels), np.float32), "target": target, "index": np.zeros(shape[0], np.int32)}
+    batch = trained.blank(config, batch_size=config.data.batch_size)
     if config.data.source in volumes.VOLUMETRIC:
-        batch["region"] = target
+        batch["region"] = batch["target"]
     training.check_sizes(config, objective, batch)
     state = jax.eval_shape(objective.init, jax.random.key(0), batch)
     sizes = {n: sum(x.size for x in jax.tree.leaves(net.params)) for n, net in state.nets.items()}
     if name in PARAMETERS:
         assert (sizes["generator"], sizes["discriminator"]) == PARAMETERS[name]
     moved, metrics = jax.eval_shape(objective.step, state, batch, jax.random.key(0))
-    assert jax.tree.structure(moved) == jax.tree.structure(state) and "g_loss" in metrics
+    assert jax.tree.structure(moved) == jax.tree.structure(state)
+    assert ("loss" if networks.method(config).kind == "classification" else "g_loss") in metrics
+    assert config.train.best == "step:max" or not config.data.clahe.clip, "validation images are never equalised"
     assert configs.to_json(config) == json.loads(json.dumps(configs.to_json(config)))
 
 
 @pytest.mark.parametrize("name", [name for name in EVERY if name.endswith(":tiny")])
-def test_tiny_trains(name, request, tiny, long, tmp_path):
-    """To its end, leaving what a run leaves; pix2pix is the suite's shared run, with its overrides."""
+def test_tiny_trains(name, request, tiny, long, long_gan, tmp_path):
+    """To its end, leaving what a run leaves; some are runs that the suite shares, with their overrides."""
     said, workdir, overrides = [], tmp_path / "run", ()
-    if name == "pix2pix_cxr:tiny":
-        workdir, overrides = request.getfixturevalue("trained"), long
-    elif name == "pix2pix_mri:tiny":
-        workdir = request.getfixturevalue("trained_mri")
+    shared = {
+        "pix2pix_cxr:tiny": ("trained", long),
+        "pix2pix_mri:tiny": ("trained_mri", ()),
+        "cgan_cxr:tiny": ("gan_run", long_gan),
+        "classifier_cxr:tiny": ("trained_classifier", ("data.phantom_cxr.count=36",)),
+    }
+    if name in shared:
+        workdir, overrides = request.getfixturevalue(shared[name][0]), shared[name][1]
     else:
         training.train(tiny(name=name), workdir, say=said.append)
-        assert "parameters" in said[0]
+        assert any("parameters" in line for line in said), said
     config = tiny(*overrides, name=name)
     last, every = config.train.steps, config.train.eval_every
     expected = [(i, split) for i in range(1, last + 1) for split in ("train", "validation")[: 1 + (i % every == 0)]]

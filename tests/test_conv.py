@@ -166,3 +166,19 @@ def test_convolution_equals_flax(float64):
     flax = nn.Conv(4, (3, 3), padding=1, use_bias=False).apply({"params": {"kernel": kernel}}, jnp.asarray(x))
     ours = c.Conv(4, 3, use_bias=False).apply({"params": {"kernel": kernel}}, jnp.asarray(x))
     np.testing.assert_allclose(ours, flax, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(8, 6), (2, 2)])
+def test_halving_equals_plain_to_its_second_derivative(float64, size):
+    """Value, gradients, and the gradient of a penalty on the input's gradient, as R1 takes it."""
+    x, kernel, weight = arrays((3, *size, 2), (4, 4, 2, 5), (3, size[0] // 2, size[1] // 2, 5))
+    plain = partial(c.conv_plain, strides=(2, 2), padding=((1, 1), (1, 1)))
+
+    def measured(form):
+        value = lambda x, k: jnp.sum(weight * jnp.tanh(form(x, k)))  # noqa: E731
+        penalty = lambda x, k: jnp.sum(jnp.square(jax.grad(value)(x, k)))  # noqa: E731
+        first, second = (jax.jit(jax.grad(fn, argnums=(0, 1)))(x, kernel) for fn in (value, penalty))
+        return form(x, kernel), *first, *second
+
+    for ours, theirs in zip(measured(c.conv_halving), measured(plain), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)

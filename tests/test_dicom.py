@@ -43,7 +43,7 @@ def test_depth_sign_and_photometric_survive(tmp_path, bits, signed, photometric)
     assert (back.BitsStored, back.HighBit, back.PixelRepresentation) == (bits, bits - 1, int(signed))
     assert (back.PhotometricInterpretation, back.RescaleSlope, back.RescaleIntercept) == (photometric, 2.5, -100)
     assert (back.WindowCenter, back.WindowWidth) == (40, 400) and "SmallestImagePixelValue" not in back
-    assert formats.image_size(tmp_path / "b.dcm") == (H, W)
+    assert formats.image_size(tmp_path / "b.dcm") == (H, W) and formats.stored_bits(tmp_path / "b.dcm") == bits
 
 
 def test_a_derived_image_is_filed_beside_its_source(tmp_path):

@@ -65,13 +65,14 @@ def test_the_protocol_says_how_volumes_became_images(run):
 
 def test_other_data_are_cut_as_the_run_was_trained(run, tmp_path):
     config = configs.read(run)
+    own = build_data.open_data(config, run)
     config.data.phantom_mri.update(count=2, step_mm=40.0)
-    data = evaluation._elsewhere(build_data.fixed_canvas(config, run), "phantom_mri", None, paired=True)
+    data = evaluation._elsewhere(build_data.fixed_canvas(config, run), "phantom_mri", None, own)
     assert data.source.load(0)["source"].shape[-1] == 3, "neighbouring slices as channels"
     assert data.source.records[0].extra["fov_mm"] == configs.resolved(run)["fov_mm"]
     with pytest.raises(ConfigError, match="single images where the run was trained on pairs"):
         config.data.phantom_cxr.count = 2
-        evaluation._elsewhere(config, "phantom_cxr", None, paired=True)
+        evaluation._elsewhere(config, "phantom_cxr", None, own)
 
 
 def test_columns_that_say_nothing_cannot_split_a_table(run):

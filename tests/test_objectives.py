@@ -15,7 +15,7 @@ from medjax.models.discriminators import MultiScale, PatchGAN
 from medjax.models.restorer import Restorer
 from medjax.models.unet import UNet
 from medjax.objective import Objective, Player, train_step, with_ema, with_transform
-from medjax.objectives.adversarial import adversarial, feature_matching
+from medjax.objectives.adversarial import adversarial, alone, feature_matching
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -81,7 +81,7 @@ def both(objective, falls="g_reconstruction", random=True):
 
 
 def make_cases():
-    alone = ("generator",)
+    own = ("generator",)
     return {
         "vanilla ema": both(with_ema(objectives.pix2pix(unet(), critic()), DECAY)),
         "lsgan": both(objectives.pix2pix(unet(), critic(), adversary=losses.lsgan())),
@@ -92,17 +92,17 @@ def make_cases():
                 restorer(),
                 critic(),
                 adversary=relativistic(),
-                condition=lambda batch: None,
+                seen=alone,
                 reconstruction_weight=10.0,
-                augment=lambda images, key: images + 0.1 * jax.random.normal(key, ()),
+                augment=lambda images, keys: images + 0.1 * jax.vmap(jax.random.normal)(keys)[:, None, None, None],
                 gradient_penalty=r1,
             ),
             random=False,
         ),
-        "l1": Case(objectives.supervised(restorer()), alone, "g_loss", False),
-        "l2 bfloat16": Case(objectives.supervised(unet(dtype=jnp.bfloat16), loss=losses.l2), alone, "g_loss"),
+        "l1": Case(objectives.supervised(restorer()), own, "g_loss", False),
+        "l2 bfloat16": Case(objectives.supervised(unet(dtype=jnp.bfloat16), loss=losses.l2), own, "g_loss"),
         "charbonnier transform": Case(
-            with_transform(objectives.supervised(restorer(), loss=losses.charbonnier), darker), alone, "g_loss", False
+            with_transform(objectives.supervised(restorer(), loss=losses.charbonnier), darker), own, "g_loss", False
         ),
     }
 

@@ -192,6 +192,20 @@ def test_folder(tmp_path):
         sources.verify(sources.folder(tmp_path, recursive=True, check=False))
 
 
+def test_a_folder_of_several_bit_depths_maps_each_by_its_own_and_says_so(tmp_path):
+    picture(tmp_path / "a.png", value=255)
+    picture(tmp_path / "b.png", value=65535, dtype=np.uint16)
+    picture(tmp_path / "c.tif", value=32768, dtype=np.uint16)
+    source = sources.folder(tmp_path, patient_pattern="(.)")
+    levels = [float(source.load(i)["target"].max()) for i in range(3)]
+    assert levels == pytest.approx([1, 1, 0.5], abs=1e-4)
+    assert source.notes == ("the files differ in bit depth (1 of 8 bits, 2 of 16 bits): each is mapped by its own range",)
+    (note,) = sources.folder(tmp_path, patient_pattern="(.)", value_range=(0, 4095)).notes
+    assert note.endswith("all are mapped by the stated range (0, 4095)")
+    (tmp_path / "a.png").unlink()
+    assert not sources.folder(tmp_path, patient_pattern="(.)").notes
+
+
 def test_cached_reads_once_and_changes_no_bit(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50), np.uint8)).save(tmp_path / "a.png")
     Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 50), np.uint8)).save(tmp_path / "b.png")

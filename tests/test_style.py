@@ -26,10 +26,11 @@ LAYERS = (
     ("models",),
     ("state", "objective"),
     ("objectives",),
-    ("loop", "checkpoint", "writers", "evaluate", "results", "inference", "slicewise", "tiling", "report", "figures"),
+    ("loop", "checkpoint", "writers", "evaluate", "results", "inference", "slicewise", "tiling", "report", "figures",
+     "synthesize", "synthetic"),
     ("weights",),
     ("build",),
-    ("cli", "__main__"),
+    ("cli", "cli_synthesize", "cli_compare", "__main__"),
 )
 LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
 NO_JAX = ("types", "formats", "data", "baselines")
@@ -44,8 +45,11 @@ COMPOSED = (
     "results",
     "inference",
     "slicewise",
+    "synthesize",
+    "synthetic",
 )  # what a notebook composes
-FOLLOW_OBJECTIVE = {"fit", "score"}  # (objective, state, batch or batches, key): the order of Objective's own functions
+# (objective, state, batch or batches, key): the order of Objective's own functions
+FOLLOW_OBJECTIVE = {"fit", "score", "score_images", "score_classes", "descend"}
 
 
 def part_of(module: str) -> str:

@@ -23,6 +23,7 @@ from jax.sharding import NamedSharding, PartitionSpec  # noqa: E402
 from experiments.benchmarks.workers import MEGA  # noqa: E402
 from medjax.build import config as configs  # noqa: E402
 from medjax.build import networks  # noqa: E402
+from medjax.loop import rematerialising  # noqa: E402
 from medjax.objective import Objective, train_step  # noqa: E402
 from medjax.rng import named  # noqa: E402
 from medjax.state import TrainState  # noqa: E402
@@ -42,7 +43,7 @@ def build(
     c = configs.get(config, overrides)
     objective, example = networks.objective(c, _SCHEDULE), random_batch(c.data.batch_size, c.data.crop_size)
     key = named(jax.random.key(c.seed), "train")
-    step = jax.jit(train_step(objective), donate_argnums=0)
+    step = jax.jit(train_step(objective), donate_argnums=0, compiler_options=rematerialising() if c.train.remat else None)
     held = {"state": begin(objective, example, c.seed), "metrics": {}}
 
     clock = time.perf_counter()
@@ -94,8 +95,8 @@ def _gflop(program: Any) -> float | None:
     return cost["flops"] / 1e9 if cost.get("flops", 0) > 0 else None
 
 
-def _program_mb(compiled: Any) -> dict[str, float] | None:
-    """Megabytes of arguments, outputs that are no donated argument, temporaries, and the total."""
+def program_bytes(compiled: Any) -> dict[str, int] | None:
+    """Bytes of arguments, outputs that are no donated argument, temporaries, and the total, by XLA's memory analysis."""
     m = compiled.memory_analysis()
     if m is None:
         return None
@@ -104,7 +105,13 @@ def _program_mb(compiled: Any) -> dict[str, float] | None:
         "outputs": m.output_size_in_bytes - m.alias_size_in_bytes,
         "temporaries": m.temp_size_in_bytes,
     }
-    return {name: size / MEGA for name, size in {**sizes, "total": sum(sizes.values())}.items()}
+    return {**sizes, "total": sum(sizes.values())}
+
+
+def _program_mb(compiled: Any) -> dict[str, float] | None:
+    """Those in megabytes."""
+    sizes = program_bytes(compiled)
+    return sizes and {name: size / MEGA for name, size in sizes.items()}
 
 
 def _about(state: TrainState) -> dict[str, Any]:

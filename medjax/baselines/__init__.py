@@ -154,7 +154,8 @@ def tuned(
 
 def bind(params: Mapping[str, Mapping[str, Any]]) -> dict[str, Enhancer]:
     """`{name: params}` -> `{name: fn(image) -> image}`, the form that evaluation takes."""
-    return {name: functools.partial(MAPS.get(name) or _lookup(name), **values) for name, values in params.items()}
+    known = {**MAPS, **UPSCALERS}
+    return {name: functools.partial(known.get(name) or _lookup(name), **values) for name, values in params.items()}
 
 
 RESAMPLERS = {
@@ -180,8 +181,21 @@ def _resize(image: Array, *, size: tuple[int, int], resampler: str) -> np.ndarra
     return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(size[::-1], RESAMPLERS[resampler]))
 
 
+def enlarge(image: Array, *, factor: int, resampler: str = "bicubic") -> np.ndarray:
+    """`[h, w]` or `[h, w, C]` in [0, 1] to `factor` times as many pixels along both sides; see `upscale`.
+
+    The corners of the two grids coincide, not their first pixels' centres, as after an antialiased reduction by `factor`.
+    """
+    height, width = np.shape(image)[:2]
+    return upscale(image, size=(factor * height, factor * width), resampler=resampler)
+
+
+UPSCALERS: dict[str, Enhancer] = {name: functools.partial(enlarge, resampler=name) for name in RESAMPLERS}
+"""The classical rows of super-resolution; their parameter is `factor`."""
+
+
 def upscalers(size: tuple[int, int], *, names: Iterable[str] = tuple(RESAMPLERS)) -> dict[str, Enhancer]:
-    """`{name: fn(image) -> image of `size`}`: the classical rows of super-resolution."""
+    """`{name: fn(image) -> image of `size`}`, whatever the image's own."""
     return {name: functools.partial(upscale, size=size, resampler=name) for name in names}
 
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from medjax.build import compare_files
+from medjax.build import compare_classes, compare_files
 from medjax.build.compare_runs import Run, read_all
 from medjax.metrics import hypothesis, statistics
 from medjax.types import ConfigError, DataError
 
-DEFAULT = ("psnr", "ssim", "ms_ssim", "mae", "psnr_inside", "ssim_inside")
-LOWER = ("mae", "mse", "nrmse", "rmse", "gmsd", "lpips")
-UNDIRECTED = ("spectrum_ratio", "gradient_ratio", "checkerboard")
+DEFAULT = ("psnr", "ssim", "ms_ssim", "mae", "psnr_inside", "ssim_inside", "accuracy", "loss")
+LOWER = ("mae", "mse", "nrmse", "rmse", "gmsd", "lpips", "loss")
+UNDIRECTED = ("spectrum_ratio", "gradient_ratio", "checkerboard", "nearest", "d_probability")
 CHUNK = 1 << 22  # elements of one block of the bootstrap over seeds
 
 
@@ -45,8 +45,9 @@ def compare(
 
     Differences are run - baseline over the same images, per patient where one has several: mean, 95% intervals
     (percentile, BCa, and with several seeds one that resamples seeds and patients), p of the sign-flip and of Wilcoxon's
-    test, each adjusted by Holm over the whole table. Raises DataError for a folder without an evaluation and for
-    protocols or test images that differ, saying in what; ConfigError for fewer than two runs or an unknown metric.
+    test, each adjusted by Holm over the whole table; of classifiers McNemar's and DeLong's tests beside them. Raises DataError
+    for a folder without an evaluation and for protocols or test images that differ, saying in what; ConfigError for fewer than
+    two runs or an unknown metric.
     """
     folders = [Path(run) for run in (*([] if baseline is None else [baseline]), *runs)]
     found = read_all(folders, row=row)
@@ -64,6 +65,7 @@ def compare(
         },
         "ranks": {m: r for m in metrics if (r := _ranks([table[run.label][m] for run in found], m))},
         "features": _features(found, row),
+        **compare_classes.tests(found),
     }
     _adjust(result["differences"])
     result = json.loads(json.dumps(result, allow_nan=False))

@@ -105,7 +105,7 @@ def markdown(result: Mapping[str, Any]) -> str:
             wins = "-" if cell["wins"] is None else f"{cell['wins']:.0%}"
             difference = f"{_signed(cell['mean'], digits)} {_interval(cell['ci95'], digits)}"
             rows.append([label, metric, difference, *ends, *tests, wins])
-    return "\n".join([*lines, *_aligned(rows), *_ranks(result), *_features(result)]) + "\n"
+    return "\n".join([*lines, *_aligned(rows), *_ranks(result), *_features(result), *_classes(result)]) + "\n"
 
 
 def _ranks(result: Mapping[str, Any]) -> list[str]:
@@ -126,6 +126,22 @@ def _features(result: Mapping[str, Any]) -> list[str]:
     for key, each in result["features"].items():
         rows.append([key, *(f"{cell['mean']:.4g}" for cell in each.values()), str(next(iter(each.values()))["n"] or "-")])
     return ["", "One value of a whole set, mean over seeds: not paired, no test", "", *_aligned(rows)]
+
+
+def _classes(result: Mapping[str, Any]) -> list[str]:
+    """McNemar's and DeLong's tests of classifiers."""
+    if not result.get("classifiers"):
+        return []
+    rows = [["run", "test", f"minus {result['baseline']} [95%]", "p"]]
+    for label, tests in result["classifiers"].items():
+        if tests["mcnemar"]:
+            right = tests["mcnemar"]
+            rows.append([label, "decisions (McNemar)", f"only right {right['only_a']}, {right['only_b']}", _p(right["p_value"])])
+        for name, test in tests["delong"].items():
+            if test is not None and test["p_value"] is not None:
+                gain = f"{_signed(test['difference'], 4)} {_interval(test['ci95'], 4)}"
+                rows.append([label, f"AUC of {name} (DeLong)", gain, _p(test["p_value"])])
+    return ["", f"Classifiers, paired over {result['unit']}s; p not adjusted; seeds' probabilities averaged", "", *_aligned(rows)]
 
 
 def _mean(cell: Mapping[str, Any], metric: str) -> str:

@@ -14,7 +14,10 @@ from medjax import results
 from medjax.types import ConfigError, DataError
 
 # What belongs to a run and not to how it was judged; the test images themselves are compared by name and input score.
-OF_THE_RUN = ("checkpoint_step", "train_seed", "training_data", "predict_norm", "baselines", "split_seed")
+OF_THE_RUN = (
+    "checkpoint_step", "train_seed", "training_data", "predict_norm", "baselines", "split_seed", "training_preprocessing",
+    "training_images", "companions",
+)  # fmt: skip
 SAME_INPUT = 1e-3  # of the input row's own score: more than machines differ by
 
 
@@ -77,7 +80,7 @@ def _read_one(folder: Path, label: str, row: str) -> Run:
     if row not in evaluation.scores:
         raise DataError(f"{folder} has no row {row!r}; it has {', '.join(evaluation.scores)}")
     scores = {metric: np.array(values)[None] for metric, values in evaluation.scores[row].items()}
-    inputs = evaluation.scores.get("input", {})
+    inputs = evaluation.scores.get("input") or evaluation.scores.get("nearest", {})  # an input of fewer pixels, repeated
     return Run(label, folder, [folder.name], [summary], evaluation.names, evaluation.columns, scores, inputs)
 
 

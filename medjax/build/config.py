@@ -20,8 +20,8 @@ from medjax.types import CheckpointError, ConfigError
 
 # Fields that change where or how fast a run goes, but not what it computes.
 FREE_FIELDS = (
-    "data.root", "data.threads", "data.verify", "train.progress", "train.tensorboard", "train.compilation_cache",
-    "init_from", "evaluation.baselines", "data.mri_pairs.cache",
+    "data.root", "data.threads", "data.verify", "train.remat", "train.progress", "train.tensorboard", "train.compilation_cache",
+    "init_from", "evaluation.baselines", "evaluation.samples", "data.mri_pairs.cache", "method.perceptual.weights",
 )  # fmt: skip
 _PACKAGES = ("medjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scikit-image", "pillow")
 

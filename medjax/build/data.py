@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from medjax.build import config as configs
+from medjax.build import labelled, mixing
+from medjax.build.balancing import balance_of, balanced_by
+from medjax.build.degradation import degradation_of, notes_of, warp_of
 from medjax.build.networks import lookup
 from medjax.data import idx, mri, pipeline, sources, splits, tables, volumes
-from medjax.data.degrade import OPERATIONS, Degradation
+from medjax.data.degrade import Degradation
+from medjax.data.mixed import tagged
 from medjax.data.phantom.mri_source import phantom_mri
 from medjax.data.records import Source, subset
 from medjax.files import replace
@@ -29,6 +35,7 @@ ON_DISK: dict[str, tuple[Callable[..., Source], str]] = {
     "folder": (sources.folder, "folder"),
     "mri_pairs": (mri.mri_pairs, "mri_t1_t2"),
     "volumes": (volumes.volumes, "ct"),
+    "mri_slices": (volumes.mri_slices, "mri_t1_t2"),
     "mnist": (idx.digits, "mnist"),
 }
 # kind -> constructor of (size, seed, **options); it needs `count`
@@ -39,14 +46,18 @@ SIMULATED: dict[str, Callable[..., Source]] = {
 }
 
 
+WORDS = ("value_range", "window")  # options of a source that are numbers, or a word
+
+
 @dataclass(frozen=True)
 class Data:
-    """A source with its splits {name: record numbers} and the degradation that makes its inputs."""
+    """A source with its splits {name: record numbers}, the degradation that makes its inputs, and facts for config.json."""
 
     source: Source
     splits: dict[str, np.ndarray]
     degradation: Degradation | None
     root: str
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def root_of(config: ConfigDict) -> Path:
@@ -68,9 +79,12 @@ def _folder(path: Path, origin: str) -> Path:
 def open_source(config: ConfigDict) -> tuple[Source, str]:
     """The source of `config.data` and the folder it reads ("" for phantoms)."""
     c = config.data
-    lookup({**ON_DISK, **SIMULATED}, c.source, "data source")
-    options = {name: _word(v) for name, v in c[c.source].items() if v not in ((), "") and (name, v) != ("size", 0)}
+    lookup({**ON_DISK, **SIMULATED, "mixed": mixing.mixed}, c.source, "data source")
+    given = {name: v for name, v in c[c.source].items() if v not in ((), "") and (name, v) != ("size", 0)}
+    options = {name: _word(v) if name in WORDS else v for name, v in given.items()}
     source, root = _constructed(config, options)
+    source = tagged(source, mixing.MODALITIES.get(c.source, ""))
+    source = labelled.labelled(config, source)
     if c.limit and c.limit < len(source):
         chosen = generator(c.split_seed, "limit").permutation(len(source))[: c.limit]
         source = subset(source, sorted(int(i) for i in chosen))
@@ -83,8 +97,17 @@ def _word(value: object) -> object:
 
 
 def value_range(config: ConfigDict) -> object:
-    """The range of stored values that the run's source was told, a pair or "window"; None where it was told none."""
-    return _word(config.data[config.data.source].get("value_range", ())) or None
+    """The range of stored values that the run's source was told, a pair or "window"; None where it was told none. Of several
+    kinds of data in one a function of a file's path.
+    """
+    if config.data.source == "mixed":
+        return mixing.value_range(config)
+    return range_of(config.data[config.data.source])
+
+
+def range_of(section: ConfigDict) -> object:
+    """The range of stored values that the section of a kind of data states; None where it states none."""
+    return _word(section.get("value_range", ())) or None
 
 
 def channels(config: ConfigDict) -> int:
@@ -106,6 +129,8 @@ def fixed_canvas(config: ConfigDict, workdir: str | Path | None) -> ConfigDict:
 
 def _constructed(config: ConfigDict, options: dict) -> tuple[Source, str]:
     c = config.data
+    if c.source == "mixed":
+        return mixing.mixed(config, {kind: folder for kind, (_, folder) in ON_DISK.items()}, open_source)
     if c.source in SIMULATED:
         if options["count"] < 1:
             raise ConfigError(f"{c.source} needs config.data.{c.source}.count, the number of phantoms to draw")
@@ -114,19 +139,14 @@ def _constructed(config: ConfigDict, options: dict) -> tuple[Source, str]:
         return SIMULATED[c.source](seed=c.split_seed, **options), ""
     if c.source == "volumes" and "window" not in options:
         options["window"] = volumes.PERCENTILES
+    if c.source == "nih_cxr14" and c.labels != "none":
+        options["known"] = tuple(c.classes)
+        absent = [name for name in c.classes if name not in options.get("labels", c.classes)]
+        if absent:  # else only those of its images would be learnt from that show another class too
+            told = f"config.data.nih_cxr14.labels leaves out {absent[0]!r}, which config.data.classes asks for"
+            raise ConfigError(f"{told}: {', '.join(options['labels'])} against {', '.join(c.classes)}")
     root = root_of(config)
     return ON_DISK[c.source][0](root, **options), str(root)
-
-
-def degradation_of(config: ConfigDict, source: Source) -> Degradation | None:
-    """The degradation of `config.data.degradation`; None for pairs, which bring their own."""
-    c = config.data.degradation
-    if source.paired:
-        return None
-    if not c.steps:
-        raise ConfigError(f"{source.kind} holds good images alone, so config.data.degradation.steps may not be empty")
-    params = {name: c[name].to_dict() for name in OPERATIONS if name in c and name in c.steps}
-    return Degradation(steps=tuple(c.steps), params=params, size=c.size or None)
 
 
 def split(config: ConfigDict, source: Source, root: str) -> dict[str, np.ndarray]:
@@ -134,6 +154,8 @@ def split(config: ConfigDict, source: Source, root: str) -> dict[str, np.ndarray
     c = config.data
     if c.folds:
         return splits.by_fold(source.records, c.fold, folds=c.folds, seed=c.split_seed)
+    if c.source == "mixed":
+        return mixing.split(config, source)
     if not c.official_split:
         shares = "counts" if sum(c.split) > 1.5 else "fractions"
         return splits.by_patient(source.records, seed=c.split_seed, **{shares: tuple(c.split)})
@@ -149,15 +171,22 @@ def open_data(config: ConfigDict, workdir: str | Path | None = None) -> Data:
     """
     source, root = open_source(fixed_canvas(config, workdir))
     path = Path(workdir) / "splits.json" if workdir else None
-    if path is not None and path.exists():
+    if config.data.self_supervised:
+        found = dict.fromkeys(splits.NAMES, np.arange(len(source)))
+    elif path is not None and path.exists():
         found = splits.from_names(source.records, _read_splits(path))
     else:
         found = split(config, source, root)
-    splits.check_disjoint(source.records, found)
+    if not config.data.self_supervised:
+        splits.check_disjoint(source.records, found)
     empty = [name for name in ("train", "validation", "test") if not len(found.get(name, ()))]
     if empty:
         raise DataError(f"{source.kind} has {len(source)} images: too few for a {empty[0]} split of its own")
-    return Data(source, found, degradation_of(config, source), root)
+    balanced = balance_of(config, source, found["train"])
+    facts = labelled.facts_of(config, source, found, balanced)
+    notes = (*source.notes, *notes_of(config), *labelled.notes_of(config, facts))
+    notes += (balanced.note(balanced_by(config)),) if balanced else ()
+    return Data(dataclasses.replace(source, notes=notes), found, degradation_of(config, source), root, facts)
 
 
 def _read_splits(path: Path) -> dict[str, list[str]]:
@@ -175,18 +204,23 @@ def write_splits(data: Data, workdir: Path) -> None:
 def train_batches(config: ConfigDict, data: Data) -> Batches:
     """`batches(start)` over the training split."""
     c = config.data
-    for field, least in (("crop_size", 1), ("batch_size", 1), ("threads", 0), ("crop_align", 1)):
-        if c[field] < least:
-            raise ConfigError(f"config.data.{field} must be at least {least}, not {c[field]}")
+    for name, least in (("crop_size", 1), ("batch_size", 1), ("threads", 0), ("crop_align", 1)):
+        if c[name] < least:
+            raise ConfigError(f"config.data.{name} must be at least {least}, not {c[name]}")
+    balanced = balance_of(config, data.source, data.splits["train"])
     return pipeline.train_batches(
-        data.source,
-        data.splits["train"],
+        labelled.trained_on(config, data.source),
+        balanced.indices if balanced else data.splits["train"],
         batch_size=c.batch_size,
         image_size=c.load_size or None,
         crop_size=c.crop_size,
         crop_align=c.crop_align,
         flip=c.flip,
+        warp=warp_of(config),
         degradation=data.degradation,
+        prefilter=c.prefilter,
+        labels=c.labels,
+        columns=labelled.columns_of(config, data.source),
         seed=config.seed,
         threads=c.threads,
     )
@@ -203,6 +237,9 @@ def eval_batches(
         batch_size=batch_size,
         image_size=config.data.image_size,
         degradation=data.degradation,
+        prefilter=config.data.prefilter,
+        labels=config.data.labels,
+        columns=labelled.columns_of(config, data.source),
         seed=config.data.split_seed,
         threads=config.data.threads,
     )

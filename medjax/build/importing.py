@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from medjax import weights
 from medjax.build import config as configs
 from medjax.build import networks
-from medjax.build.published import NETWORK
+from medjax.build.published import BASE, NETWORK
 from medjax.checkpoint import Checkpoints
 from medjax.state import Net, check_same_tree
 from medjax.types import CheckpointError, ConfigError
@@ -163,6 +163,8 @@ def export(workdir: str | Path, file: str | Path, *, which: str = "best", net: s
     params, stats = found[net]
     variables, section, path = {"params": params, **stats}, config[net].to_dict(), Path(file)
     facts, network = _facts(config, configs.resolved(workdir), step), NETWORK.get(section["name"], "")
+    if network in ("rrdb", "srresnet"):
+        section.setdefault("scale", config.data.scale if config.data.scale > 1 else 4)
     if network and _is_published(section):
         options = _options(network, section, params)
         return weights.export(path, variables, weights.TRAINED[network], options=options, facts=facts)
@@ -172,8 +174,11 @@ def export(workdir: str | Path, file: str | Path, *, which: str = "best", net: s
 
 
 def _is_published(section: dict[str, Any]) -> bool:
-    """Attention, several scales, a group norm, and biases where there is no norm are this library's own."""
-    own = section.get("attention_at") or section.get("scales", 1) != 1
+    """Attention, several scales, a group norm, biases where there is no norm, a light tail and another enlargement beneath
+    than the published one are this library's own.
+    """
+    base = section.get("base", BASE.get(section["name"])) != BASE.get(section["name"])
+    own = section.get("attention_at") or section.get("scales", 1) != 1 or section.get("direct") or base
     biased = section.get("norm") == "none" and section["name"] != "resnet" and section.get("use_bias") is not False
     return not (own or biased or section.get("norm") == "group")
 
@@ -197,4 +202,4 @@ def _facts(config: ConfigDict, resolved: dict[str, Any], step: int) -> dict[str,
         "config": f"{config.name}:{config.variant}, seed {config.seed}, step {step}",
         "images": f"{config.data.crop_size} pixels in training, {config.data.image_size} scored",
     }
-    return {**lines, "norm at test time": config.generator.get("predict_norm", "none")}
+    return {**lines, "norm at test time": config.get("generator", {}).get("predict_norm", "none")}

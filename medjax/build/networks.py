@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,9 +11,12 @@ import optax
 from ml_collections import ConfigDict
 
 from medjax import losses, objectives
+from medjax.build import cgan, superres
 from medjax.build.perceptual import perceptual_loss
 from medjax.build.published import PUBLISHED
+from medjax.models.adapted import Adapted
 from medjax.models.discriminators import MultiScale, PatchGAN
+from medjax.models.resnet import Classifier
 from medjax.models.restorer import Restorer
 from medjax.models.unet import UNet
 from medjax.objective import Objective, Player, with_ema
@@ -40,19 +44,34 @@ def _patchgan(config: ConfigDict, *, scales: int = 1, **options: object) -> nn.M
     return PatchGAN(**options) if scales == 1 else MultiScale(scales=scales, **options)
 
 
-GENERATORS = {"unet": _unet, "restorer": _restorer, **PUBLISHED}
-DISCRIMINATORS = {"patchgan": _patchgan}
+def _resnet(config: ConfigDict, **options: object) -> nn.Module:
+    return Classifier(classes=num_classes(config), **options)
+
+
+GENERATORS = {"unet": _unet, "restorer": _restorer, **PUBLISHED, **cgan.GENERATORS}
+DISCRIMINATORS = {"patchgan": _patchgan, **superres.DISCRIMINATORS, **cgan.DISCRIMINATORS}
+CLASSIFIERS = {"resnet_classifier": _resnet}
 
 
 def module(config: ConfigDict, section: str, table: dict[str, Callable]) -> nn.Module:
-    """The linen module that `config[section]` describes."""
+    """The linen module that `config[section]` describes, under `config.train`'s precision and rematerialisation."""
     options = dict(config[section])
     make = lookup(table, options.pop("name"), section)
     dtype = lookup({k: k for k in PRECISIONS}, config.train.precision, "precision")
     try:
-        return make(config, dtype=PRECISIONS[dtype], **options)
+        made = make(config, dtype=PRECISIONS[dtype], **options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"config.{section}: {error}") from error
+    return rematerialised(made, f"the {section} {config[section].name!r}") if config.train.remat else made
+
+
+def rematerialised(made: nn.Module, what: str) -> nn.Module:
+    """The same module with its blocks computed again in the backward pass; ConfigError where it has no such option."""
+    if isinstance(made, Adapted):
+        return made.clone(net=rematerialised(made.net, what))
+    if not hasattr(made, "remat"):
+        raise ConfigError(f"config.train.remat: {what} has no blocks that can be computed again in the backward pass")
+    return made.clone(remat=True)
 
 
 def optimizer(config: ConfigDict, num_steps: int, *, share: float = 1.0) -> optax.GradientTransformation:
@@ -70,37 +89,96 @@ def optimizer(config: ConfigDict, num_steps: int, *, share: float = 1.0) -> opta
     if c.warmup:
         rate = optax.join_schedules([optax.linear_schedule(0.0, peak, c.warmup), rate], [c.warmup])
     adam = optax.adam(rate, b1=c.b1, b2=c.b2)
+    if c.weight_decay:
+        adam = optax.adamw(rate, b1=c.b1, b2=c.b2, weight_decay=c.weight_decay)
     return optax.chain(optax.clip_by_global_norm(c.clip), adam) if c.clip else adam
+
+
+def players(config: ConfigDict, num_steps: int) -> tuple[Player, Player]:
+    """Generator and discriminator with their optimisers."""
+    share = config.optimizer.discriminator_share
+    return (
+        Player(module(config, "generator", GENERATORS), optimizer(config, num_steps)),
+        Player(module(config, "discriminator", DISCRIMINATORS), optimizer(config, num_steps, share=share)),
+    )
 
 
 def _pix2pix(config: ConfigDict, num_steps: int) -> Objective:
     m = config.method
     return objectives.pix2pix(
-        Player(module(config, "generator", GENERATORS), optimizer(config, num_steps)),
-        Player(
-            module(config, "discriminator", DISCRIMINATORS),
-            optimizer(config, num_steps, share=config.optimizer.discriminator_share),
-        ),
+        *players(config, num_steps),
         adversary=losses.adversary(m.adversary),
         reconstruction=losses.regression(m.reconstruction),
         reconstruction_weight=m.reconstruction_weight,
         feature_matching_weight=m.feature_matching_weight,
         perceptual=perceptual_loss(m.perceptual),
         perceptual_weight=m.perceptual.weight,
+        microbatch=config.train.microbatch,
     )
 
 
 def _supervised(config: ConfigDict, num_steps: int) -> Objective:
     player = Player(module(config, "generator", GENERATORS), optimizer(config, num_steps))
-    return objectives.supervised(player, loss=losses.regression(config.method.reconstruction))
+    loss = losses.regression(config.method.reconstruction)
+    return objectives.supervised(player, loss=loss, microbatch=config.train.microbatch)
 
 
-METHODS = {"pix2pix": _pix2pix, "supervised": _supervised}
+def _classification(config: ConfigDict, num_steps: int) -> Objective:
+    m, several = config.method, config.data.labels == "multi"
+    if len(m.class_weights) not in (0, num_classes(config)):
+        raise ConfigError(f"config.method.class_weights has {len(m.class_weights)} weights for {num_classes(config)} classes")
+    damaged = "source" if config.data.degradation.steps else "target"
+    return objectives.classification(
+        Player(module(config, "classifier", CLASSIFIERS), optimizer(config, num_steps)),
+        loss="sigmoid" if several else "softmax",
+        label_smoothing=m.label_smoothing,
+        class_weights=tuple(m.class_weights),
+        inputs=lambda batch: (batch[damaged],),
+        microbatch=config.train.microbatch,
+    )
+
+
+class Method(NamedTuple):
+    """How a method's objective is made from (config, steps), what it is judged by (`build.kinds`), and which of its nets
+    an EMA averages.
+    """
+
+    make: Callable[[ConfigDict, int], Objective]
+    kind: str = "image"
+    averaged: tuple[str, ...] = ("generator",)
+
+
+METHODS = {
+    "pix2pix": Method(_pix2pix),
+    "supervised": Method(_supervised),
+    "srgan": Method(lambda config, steps: superres.srgan(config, *players(config, steps))),
+    "esrgan": Method(lambda config, steps: superres.esrgan(config, *players(config, steps))),
+    "cgan": Method(lambda config, steps: cgan.cgan(config, *players(config, steps)), "generation"),
+    "classification": Method(_classification, "classification", ("classifier",)),
+}
+
+
+def method(config: ConfigDict) -> Method:
+    """The method that `config` names."""
+    return lookup(METHODS, config.method.name, "method")
+
+
+def num_classes(config: ConfigDict) -> int:
+    """How many classes the networks tell apart; ConfigError where `config.data.classes` does not name them."""
+    if config.data.labels == "none" or not config.data.classes:
+        raise ConfigError(
+            f"the method {config.method.name} learns from labels: set config.data.labels to single or multi, and name the "
+            "classes in config.data.classes"
+        )
+    return len(config.data.classes)
 
 
 def objective(config: ConfigDict, num_steps: int) -> Objective:
     """The method of `config`, with its EMA."""
     if not 0 <= config.train.ema < 1:
         raise ConfigError(f"config.train.ema is the decay of an average, from 0 (none) to below 1, not {config.train.ema}")
-    made = lookup(METHODS, config.method.name, "method")(config, num_steps)
-    return with_ema(made, config.train.ema) if config.train.ema else made
+    size, part = config.data.batch_size, config.train.microbatch
+    if part < 0 or (part and size % part):
+        raise ConfigError(f"config.data.batch_size, {size}, is no multiple of config.train.microbatch, {part}")
+    made = method(config).make(config, num_steps)
+    return with_ema(made, config.train.ema, method(config).averaged) if config.train.ema else made

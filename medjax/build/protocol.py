@@ -6,9 +6,26 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from medjax import baselines
 from medjax.build import config as configs
-from medjax.build.data import Data, value_range
+from medjax.build.data import Data, range_of
+from medjax.data.degrade import PREFILTERS
 from medjax.data.records import Source
+from medjax.types import ConfigError
+
+
+def baseline_names(config: ConfigDict) -> list[str]:
+    """`config.evaluation.baselines`: enhancers and maps of intensity, at a scale above 1 upscalers.
+
+    Raises ConfigError for a name that is none of them.
+    """
+    names, scale = list(config.evaluation.baselines), config.data.scale
+    known = tuple(baselines.UPSCALERS) if scale > 1 else (*baselines.ENHANCERS, *baselines.MAPS)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        where = f", the rows there are at config.data.scale = {scale}" if scale > 1 else ""
+        raise ConfigError(f"config.evaluation.baselines: {unknown[0]!r} is none of {', '.join(known)}{where}")
+    return names
 
 
 def of(config: ConfigDict, data: Data, params: dict[str, Any], *, step: int) -> dict[str, Any]:
@@ -24,6 +41,7 @@ def of(config: ConfigDict, data: Data, params: dict[str, Any], *, step: int) -> 
         "resampler": "lanczos (Pillow), to a square",
         **_intensities(c, data.source),
         "degradation": degradation,
+        **_inputs(c, data.source),
         "baselines": params,
         "predict_norm": c.generator.get("predict_norm", "none"),
         "checkpoint_step": step,
@@ -33,15 +51,44 @@ def of(config: ConfigDict, data: Data, params: dict[str, Any], *, step: int) -> 
     }
 
 
+def _inputs(config: ConfigDict, source: Source) -> dict[str, Any]:
+    """What sets a run of super-resolution apart, and what is done to inputs alone; nothing where nothing is."""
+    c, stated = config.data, {}
+    if c.scale > 1:
+        side, kind = c.image_size // c.scale, c.degradation.downsample.resampler
+        stated["scale"] = f"x{c.scale}: inputs of {side} x {side}, targets of {c.image_size} x {c.image_size} pixels"
+        stated["downsampler"] = f"{kind} (Pillow, antialiased, float32), the whole image, pixel grids sharing their corners"
+        stated["upscalers"] = "Pillow, float32 (bicubic: a = -0.5), clipped to [0, 1]"
+    if c.prefilter:
+        stated["inputs"] = f"filtered ({PREFILTERS[c.prefilter]}) for the model and for every row; targets as they are"
+    if c.self_supervised and source.kind == c.source:
+        stated["training_images"] = "self-supervised: the run's own images, those that are scored"
+    return stated
+
+
 def _intensities(config: ConfigDict, source: Source) -> dict[str, Any]:
     """How values became 0 and 1, and which slices they are of."""
+    if source.kind == "mixed":
+        kinds = {entry: entry.partition(":")[0] for entry in config.data.mixed.kinds}
+        return {"intensities": {entry: _mapped(config.data[kind]) for entry, kind in kinds.items()}}
     section = config.data.get(source.kind, {})
     if "plane" not in section:
-        return {"value_range": value_range(config) or "of the stored type"}
-    window = section.get("window", ())
-    mapped = f"by the window {tuple(window)}" if window else f"by the percentiles {tuple(section.percentiles)} inside each head"
+        return {"value_range": _range(section)}
     return {
-        "intensities": f"each volume mapped to [0, 1] {mapped}, clipped",
+        "intensities": _mapped(section),
         "slices": configs.to_json(section),
         "region": "_inside: over the head's mask; _affine: after the a * output + b of each image that is closest there",
     }
+
+
+def _mapped(section: ConfigDict) -> str:
+    """The map of intensities of one kind of data, in words."""
+    if "plane" not in section:
+        return f"by the range {_range(section)}"
+    window = section.get("window", ())
+    mapped = f"by the window {tuple(window)}" if window else f"by the percentiles {tuple(section.percentiles)} inside each head"
+    return f"each volume mapped to [0, 1] {mapped}, clipped"
+
+
+def _range(section: ConfigDict) -> Any:
+    return range_of(section) or "of the stored type"

@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import jax
 import numpy as np
-from clu import metrics as clu_metrics
 from clu import parameter_overview
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from medjax.build import config as configs
 from medjax.build import data as build_data
-from medjax.build import networks
+from medjax.build import networks, protocol, superres, unseen
+from medjax.build.kinds import kind
 from medjax.checkpoint import Checkpoints, parse_best
 from medjax.data.records import verify
-from medjax.evaluate import middle
-from medjax.loop import Log, Stopper, check_state, fit
-from medjax.metrics import psnr, psnr_inside, ssim, ssim_inside
+from medjax.loop import Hook, Log, Stopper, check_state, fit, rematerialising
 from medjax.objective import Metrics, Objective
 from medjax.rng import named
 from medjax.state import TrainState, warm_start
-from medjax.types import ConfigError, Stopped, to_unit
-from medjax.writers import Writer, coloured
+from medjax.types import ConfigError, Stopped
+from medjax.writers import Writer
 
 SHEET_ROWS = 4
 SMALLEST = 32  # pixels; the checkerboard measures compare that many frequencies
 
 
 def num_steps(config: ConfigDict, num_images: int) -> int:
-    """`train.steps`, or `train.epochs` passes over the training images."""
+    """`train.steps`, or steps for `train.epochs` times `num_images`; a pass over what balancing repeats is longer."""
     c = config.train
     if max(c.steps, c.epochs) < 1 or min(c.steps, c.epochs) < 0:
         raise ConfigError(f"set config.train.steps or config.train.epochs above 0 (they are {c.steps} and {c.epochs})")
@@ -51,20 +49,33 @@ def set_up_jax(config: ConfigDict) -> None:
         raise ConfigError("train.deterministic needs XLA_FLAGS=--xla_gpu_deterministic_ops=true set before the start")
 
 
-def train(config: ConfigDict, workdir: str | Path, *, say: Callable[[str], None] = print) -> TrainState:
+def train(
+    config: ConfigDict,
+    workdir: str | Path,
+    *,
+    hooks: Sequence[tuple[int, Hook]] = (),
+    say: Callable[[str], None] = print,
+) -> TrainState:
     """Train or resume the run `config` in `workdir`; returns the last state.
+
+    hooks: further ones (see `loop.fit`), called between validating and saving; their time is not the steps'.
 
     Raises Stopped after SIGTERM or Ctrl-C, with everything saved, and MedjaxError for what the user has to mend.
     """
     workdir = Path(workdir)
     set_up_jax(config)
     configs.check_same(config, workdir)
+    if not (workdir / "config.json").exists():
+        superres.check_start(config)
     data = build_data.open_data(config, workdir if (workdir / "config.json").exists() else None)
+    if config.init_from:
+        unseen.check_origin(config, data, config.init_from)
     steps = num_steps(config, len(data.splits["train"]))
     objective = networks.objective(config, steps)
     batches = build_data.train_batches(config, data)
     example = next(batches(0))  # the first file is read before anything is written
     check_sizes(config, objective, example)
+    protocol.baseline_names(config)
 
     if config.data.verify and not (workdir / "config.json").exists():
         verify(data.source, sorted({int(i) for part in data.splits.values() for i in part}), progress=config.train.progress)
@@ -78,9 +89,9 @@ def train(config: ConfigDict, workdir: str | Path, *, say: Callable[[str], None]
             build_data.write_splits(data, workdir)
             (workdir / "parameters.txt").write_text(_overview(state))
             canvas = {name: value for name, value in data.source.records[0].extra.items() if name == "fov_mm"}
-            configs.write(config, workdir, steps=steps, data_root=data.root, parameters=_count(state), **canvas)
+            configs.write(config, workdir, steps=steps, data_root=data.root, parameters=_count(state), **data.facts, **canvas)
         with Writer(workdir, resume_step=int(state.step), tensorboard=config.train.tensorboard) as writer:
-            state = _run(config, objective, state, batches, steps, data, writer, checkpoints, workdir, say)
+            state = _run(config, objective, state, batches, steps, data, writer, checkpoints, workdir, say, hooks)
     return state
 
 
@@ -92,11 +103,13 @@ def check_sizes(config: ConfigDict, objective: Objective, example: dict) -> None
     if side < SMALLEST:
         raise ConfigError(f"config.data.image_size is {side}; the metrics need {SMALLEST} pixels or more")
     state = jax.eval_shape(objective.init, key, example)
-    whole = {k: jax.ShapeDtypeStruct((1, side, side, v.shape[-1]), v.dtype) for k, v in example.items() if v.ndim == 4}
-    batch = {**whole, "index": jax.ShapeDtypeStruct((1,), np.int32)}
-    scores = jax.eval_shape(lambda *a: score(objective, *a), state, batch, key)
-    if parse_best(config.train.best)[0] not in scores:
-        raise ConfigError(f"config.train.best is {config.train.best!r}; a validation gives {', '.join(sorted(scores))}")
+    of = lambda v: side * v.shape[1] // example["target"].shape[1]  # a source of fewer pixels keeps its proportion  # noqa: E731
+    whole = {k: jax.ShapeDtypeStruct((1, of(v), of(v), v.shape[-1]), v.dtype) for k, v in example.items() if v.ndim == 4}
+    beside = {k: jax.ShapeDtypeStruct((1, *v.shape[1:]), v.dtype) for k, v in example.items() if v.ndim != 4}
+    scores = jax.eval_shape(lambda *a: kind(config).score(objective, *a), state, {**whole, **beside}, key)
+    given = {*(name for name, value in scores.items() if value.shape == (1,)), *kind(config).also, "step"} - {"label"}
+    if parse_best(config.train.best)[0] not in given:
+        raise ConfigError(f"config.train.best is {config.train.best!r}; a validation gives {', '.join(sorted(given))}")
 
 
 def _begin(config: ConfigDict, objective: Objective, checkpoints: Checkpoints, example: dict, say: Callable) -> TrainState:
@@ -121,7 +134,7 @@ def _begin(config: ConfigDict, objective: Objective, checkpoints: Checkpoints, e
     return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
 
 
-def _run(config, objective, state, batches, steps, data, writer, checkpoints, workdir, say) -> TrainState:
+def _run(config, objective, state, batches, steps, data, writer, checkpoints, workdir, say, hooks) -> TrainState:
     c, start = config.train, int(state.step)
     if start >= steps:
         say(f"this run is complete at step {start}; evaluate it with medjax evaluate --workdir={workdir}")
@@ -133,16 +146,18 @@ def _run(config, objective, state, batches, steps, data, writer, checkpoints, wo
     save = Save(checkpoints, log, validate)
     key = named(jax.random.key(config.seed), "train")
     with Stopper() as stopper:
-        hooks = [
+        every = [
             (1, log),
             (c.eval_every, log.off_clock(validate)),
             (c.sample_every, log.off_clock(validate.sheet)),
+            *((period, log.off_clock(hook)) for period, hook in hooks),
             (c.eval_every, log.off_clock(save)),
             (c.save_every, log.off_clock(save)),
             (1, stopper),
         ]
         try:
-            state = fit(objective, state, batches, key, steps, hooks=hooks)
+            options = rematerialising() if c.remat else None
+            state = fit(objective, state, batches, key, steps, hooks=every, compiler_options=options)
             save(int(state.step), state, {})
         finally:
             log.close()
@@ -155,7 +170,7 @@ class Validate:
     """Scores validation images, and draws a sheet of a few spread over them: the hooks between logging and saving."""
 
     def __init__(self, objective: Objective, config: ConfigDict, data: build_data.Data, writer: Writer) -> None:
-        self.writer, self.scores, self.colours = writer, {}, config.train.sample_colours
+        self.writer, self.scores, self.config, self.kind = writer, {}, config, kind(config)
         size = config.data.image_size
         self.batches = build_data.eval_batches(
             config, data, "validation", limit=config.train.eval_images, batch_size=max(1, min(4, 1024 // size))
@@ -164,49 +179,29 @@ class Validate:
         shown = replace(data, splits={"validation": few})
         self.shown = build_data.eval_batches(config, shown, "validation", batch_size=len(few))
         self.key = named(jax.random.key(config.data.split_seed), "validation")
-        self._score = jax.jit(lambda state, batch, key: score(objective, state, batch, key))
+        self._score = jax.jit(lambda state, batch, key: self.kind.score(objective, state, batch, key))
         self._predict = jax.jit(objective.predict)
 
     def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
-        """One row of means over the validation images."""
-        total = None
-        for batch in self.batches:
-            values = self._score(state, {k: v for k, v in batch.items() if k != "mask"}, self.key)
-            collection = clu_metrics.Collection.create(**{k: clu_metrics.Average.from_output(k) for k in values})
-            part = collection.single_from_model_output(mask=batch["mask"], **values)
-            total = part if total is None else total.merge(part)
-        self.scores = {"step": step, **{k: float(v) for k, v in total.compute().items()}}
+        """One row of numbers over the validation images."""
+        unmasked = lambda batch: {k: v for k, v in batch.items() if k != "mask"}  # noqa: E731
+        parts = [(self._score(state, unmasked(batch), self.key), batch["mask"]) for batch in self.batches]
+        self.scores = {"step": step, **self.kind.reduce(parts)}
         self.writer.scalars(step, "validation", {k: v for k, v in self.scores.items() if k != "step"})
 
     def sheet(self, step: int, state: TrainState, metrics: Metrics) -> None:
-        """Input, output and target of `SHEET_ROWS` images side by side."""
-        batch = next(iter(self.shown))
-        output = self._predict(state, {"source": batch["source"], "index": batch["index"]}, self.key)["target"]
-        keep = np.asarray(batch["mask"])
-        pictures = {"input": middle(batch["source"], batch["target"].shape[-1]), "output": output, "target": batch["target"]}
-        pictures = {name: np.asarray(to_unit(picture))[keep] for name, picture in pictures.items()}
-        if self.colours:  # grey levels that a perceptually uniform map keeps apart
-            pictures |= {f"{n}, {self.colours}": coloured(p, self.colours) for n, p in pictures.items()}
-        self.writer.images(step, "validation", pictures)
+        """What the kind of method shows of `SHEET_ROWS` images."""
+        batch = {k: np.asarray(v) for k, v in next(iter(self.shown)).items()}
+        asked = self.kind.asked or (lambda config, batch: {k: batch[k] for k in self.kind.shown if k in batch})
+        prediction = self._predict(state, asked(self.config, batch), self.key)
+        pictures, labels = self.kind.sheet(self.config, jax.device_get(prediction), batch)
+        self.writer.images(step, "validation", pictures, labels=labels)
 
 
 def spread(count: int, wanted: int) -> list[int]:
     """`wanted` places spread evenly over `count` of them, or all: neighbouring slices of one head show little."""
     wanted = min(wanted, count)
     return [int((i + 0.5) * count / wanted) for i in range(wanted)]
-
-
-def score(objective: Objective, state: TrainState, batch: dict, key: jax.Array) -> Metrics:
-    """The objective's own per-image values, and PSNR and SSIM of the prediction (inside the region too, where there is
-    one), each `[B]`.
-    """
-    output = to_unit(objective.predict(state, batch, key)["target"])
-    target = to_unit(batch["target"])
-    values = {**objective.evaluate(state, batch, key), "psnr": psnr(output, target), "ssim": ssim(output, target)}
-    if "region" in batch:
-        inside = (output, target, batch["region"])
-        values |= {"psnr_inside": psnr_inside(*inside), "ssim_inside": ssim_inside(*inside)}
-    return values
 
 
 class Save:

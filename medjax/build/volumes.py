@@ -19,8 +19,10 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from medjax import formats, inference
+from medjax.build import enlarging
 from medjax.build.evaluation import Model, load
 from medjax.data import intensities, slices
+from medjax.data.degrade import prefiltered
 from medjax.data.records import some
 from medjax.formats.volume import (
     Derivation,
@@ -39,7 +41,7 @@ from medjax.formats.volume import (
 from medjax.slicewise import through_slices
 from medjax.types import ConfigError, DataError, MedjaxError
 
-VOLUMETRIC = ("mri_pairs", "phantom_mri", "volumes")
+VOLUMETRIC = ("mri_pairs", "mri_slices", "phantom_mri", "volumes")
 # What a DICOM header says of the scan that was not made; "RM" is the standard's word for research.
 NO_ACQUISITION = {
     "ScanningSequence": "RM", "SequenceVariant": "NONE", "EchoTime": None, "RepetitionTime": None, "InversionTime": None,
@@ -58,7 +60,8 @@ def options_of(config: ConfigDict) -> ConfigDict:
 def enhance_volume(
     model: Model, volume: Volume, *, plane: str = "", batch_size: int = 8, progress: bool = False
 ) -> Volume:
-    """The volume enhanced or translated slice by slice, on the same grid; float32 values in the input's scale.
+    """The volume enhanced or translated slice by slice, on the same grid; float32 values in the input's scale. A run of
+    super-resolution gives slices of `config.data.scale` times the pixels, as many as there were.
 
     plane: across which the slices are cut; "" is that of training. A translation has nothing (the value that means 0)
     outside the head. Warns where the head is wider than the canvas or reaches beyond the slices trained on.
@@ -68,6 +71,8 @@ def enhance_volume(
     options, config = options_of(model.config), model.config
     translation = "direction" in options
     ras, mask, centre, (low, high) = _measured(volume, options)
+    if config.data.scale > 1:
+        return _enlarged(model, volume, ras, (low, high), plane or options.plane, progress)
     unit = intensities.to_unit_range(ras.values, low, high)
     plan = slices.slice_plan(ras, plane=plane or options.plane, fov_mm=options.fov_mm, centre=centre)
     numbers = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != plan.axis)))
@@ -75,9 +80,10 @@ def enhance_volume(
     context = options.get("context", 0)
     out = np.zeros_like(unit) if translation else unit.copy()
     predict, key = model.predict(), jax.random.key(0)
+    seen = lambda x: np.stack([prefiltered(image, config.data.prefilter) for image in x])  # noqa: E731
     with tqdm(total=len(numbers), unit="slice", disable=not progress, leave=False) as bar:
         through_slices(
-            lambda x: predict({"source": x, "index": np.zeros(len(x), np.int32)}, key)["target"],
+            lambda x: predict({"source": seen(x), "index": np.zeros(len(x), np.int32)}, key)["target"],
             lambda k: slices.stack(unit, plan, k, context=context),
             lambda k, image: slices.paste(out, image, plan, k),
             numbers,
@@ -92,6 +98,21 @@ def enhance_volume(
         inside = (ras.values >= low) & (ras.values <= high)
         values = ras.values + inside * (out - unit) * np.float32(high - low)
     return with_values(volume, from_ras(values, volume))
+
+
+def _enlarged(model: Model, volume: Volume, ras: Volume, ends: tuple, plane: str, progress: bool) -> Volume:
+    c, predict, key = model.config.data, model.predict(), jax.random.key(0)
+    seen = lambda x: np.stack([prefiltered(image, c.prefilter) for image in x])  # noqa: E731
+    return enlarging.enlarge_volume(
+        lambda x: predict({"source": seen(x), "index": np.zeros(len(x), np.int32)}, key)["target"],
+        volume,
+        ras,
+        ends,
+        factor=c.scale,
+        axis=slices.plane_axis(plane),
+        pixel_mm=options_of(model.config).fov_mm * c.scale / c.image_size,
+        progress=progress,
+    )
 
 
 def _warn(ras: Volume, options: ConfigDict, plan: slices.Plan, mask: np.ndarray, numbers: np.ndarray) -> None:
@@ -116,13 +137,13 @@ def _measured(volume: Volume, options: ConfigDict) -> tuple:
         kind = "CT (it has values far below 0)" if is_ct else "no CT (it has no values far below 0)"
         wanted = "CT in HU" if takes_ct else "MR"
         raise DataError(f"{volume.path or 'the volume'} is {kind}, where the run takes {wanted}")
-    if "window" not in options:
+    if "direction" in options:
         mask = options.get("mask", "auto")
         head = intensities.read_head(volume, percentiles=options.percentiles, mask=mask)
         return head.volume, head.mask, head.centre, (head.low, head.high)
     ras = to_ras(volume)
     mask = np.ones(ras.values.shape, bool)
-    if options.window:
+    if takes_ct:
         return ras, mask, None, tuple(options.window)
     body, _ = intensities.head_mask(ras.values, ras.spacing, name=volume.path)
     return ras, mask, None, intensities.percentile_window(ras.values, body, options.percentiles, name=volume.path)

@@ -2,6 +2,7 @@
 
 Images are float32 `[H, W, 1]` in [0, 1]; noise levels are in units of 255, as papers state them, and lengths are pixels
 of the grid on which the degradation is applied. Each step's result is clipped to [0, 1], as a stored image would be.
+`downsample` leaves fewer pixels: what stands before it in the chain acts on the fine grid, what follows on the coarse one.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from PIL import Image
 from scipy import ndimage
 
 from medjax.data.augment import resize
-from medjax.types import ConfigError
+from medjax.types import ConfigError, DataError
 
 PAPER_STEPS = ("gaussian_noise", "binomial_blur", "jpeg")
+_FACTOR = 4
+PREFILTERS = {"median": "median of 3 x 3 pixels", "gaussian": "Gaussian of sigma 1 pixel"}
 
 
 def gaussian_noise(image: np.ndarray, rng: np.random.Generator, *, sigma: float = 15.0) -> np.ndarray:
@@ -99,13 +102,36 @@ def down_up(
     return resize(resize(image, small, resampler=resampler), (height, width), resampler=resampler)
 
 
+def downsample(image: np.ndarray, rng: np.random.Generator, *, factor: int = _FACTOR, resampler: str = "bicubic") -> np.ndarray:
+    """`[H, W, 1]` to `[H / factor, W / factor, 1]`: Pillow's `resampler` in float32, its kernel widened so that nothing aliases.
+
+    Raises DataError where `factor` does not divide the image.
+    """
+    height, width = image.shape[:2]
+    if height % factor or width % factor:
+        raise DataError(f"an image of {height} x {width} pixels cannot be reduced by {factor}, which does not divide it")
+    return resize(image, (height // factor, width // factor), resampler=resampler)
+
+
+def prefiltered(image: np.ndarray, kind: str) -> np.ndarray:
+    """An input `[H, W, C]` after one of `PREFILTERS`, channels apart, borders mirrored; "" leaves it as it is."""
+    if kind == "median":
+        return ndimage.median_filter(image, size=(3, 3, 1), mode="reflect")
+    if kind == "gaussian":
+        return ndimage.gaussian_filter(image, (1, 1, 0), mode="reflect")
+    if kind:
+        raise ConfigError(f"prefilter {kind!r} is none of {', '.join(PREFILTERS)}, nor empty")
+    return image
+
+
 Operation = Callable[..., np.ndarray]
 OPERATIONS: dict[str, Operation] = {
     operation.__name__: operation
     for operation in (
-        gaussian_noise, poisson_noise, gaussian_blur, binomial_blur, box_blur, motion_blur, jpeg, contrast, down_up,
+        gaussian_noise, poisson_noise, gaussian_blur, binomial_blur, box_blur, motion_blur, jpeg, contrast, down_up, downsample,
     )
 }  # fmt: skip
+_CHANCE = ("gaussian_noise", "poisson_noise", "motion_blur")
 
 
 def degrade(
@@ -124,10 +150,10 @@ def degrade(
       params: {step: {parameter: value}}; a pair of numbers is a range from which a value is drawn uniformly.
 
     Returns:
-      float32 [H, W, 1] in [0, 1].
+      float32 [H, W, 1] in [0, 1]; fewer pixels where `downsample` is among the steps.
 
     Raises:
-      ConfigError: a step or parameter that does not exist.
+      ConfigError: a step or parameter that does not exist. DataError: an image that `downsample` cannot divide.
     """
     params = params or {}
     check(steps, params)
@@ -142,7 +168,8 @@ class Degradation:
     """A degradation and the resolution at which it applies.
 
     size: the side to which the whole image is brought before it is degraded; None degrades what the model sees, after
-    resizing and cropping, so that pixels mean the same in training and in testing.
+    resizing and cropping, so that pixels mean the same in training and in testing. With a `scale` above 1 the whole image
+    is degraded and crops are taken afterwards, so that no crop's edge is the edge of what was reduced.
     """
 
     steps: Sequence[str] = PAPER_STEPS
@@ -151,10 +178,29 @@ class Degradation:
 
     def __post_init__(self) -> None:
         check(self.steps, self.params)
+        if self.scale > 1 and self.size is not None:
+            raise ConfigError("a degradation with downsample has no size of its own: it reduces the image as it is loaded")
 
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """`degrade` with these steps and parameters."""
-        return degrade(image, rng, steps=self.steps, params=self.params)
+    def __call__(self, image: np.ndarray, rng: np.random.Generator, *, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """`degrade` with these parameters and the steps from `start` to before `stop`; by default all of them."""
+        return degrade(image, rng, steps=self.steps[start:stop], params=self.params)
+
+    @property
+    def scale(self) -> int:
+        """How many times fewer pixels a side of the result has: the product of the factors of `downsample`."""
+        factor = self.params.get("downsample", {}).get("factor", _FACTOR)
+        if not isinstance(factor, (int, np.integer)) or factor < 1:
+            raise ConfigError(f"downsample takes one whole factor from 1 on, not {factor}")
+        return int(factor) ** list(self.steps).count("downsample")
+
+    @property
+    def fixed(self) -> int:
+        """How many steps at the start draw nothing: their result is the same in every epoch and can be kept."""
+        drawn = [
+            step in _CHANCE or any(isinstance(v, (tuple, list)) for v in self.params.get(step, {}).values())
+            for step in self.steps
+        ]
+        return drawn.index(True) if True in drawn else len(drawn)
 
 
 def check(steps: Sequence[str], params: Mapping[str, Mapping[str, Any]]) -> None:

@@ -45,7 +45,7 @@ def find_source(root: str | os.PathLike, *, value_range: formats.ValueRange = No
 
 
 def _is_nih(root: Path) -> bool:
-    return bool(list(root.glob("Data_Entry_2017*.csv"))) or _mentions(root / "labels.csv", "Image Index")
+    return bool(list(root.glob("Data_Entry*.csv"))) or _mentions(root / "labels.csv", "Image Index")
 
 
 def _is_images(root: Path) -> bool:

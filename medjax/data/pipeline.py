@@ -1,26 +1,30 @@
-"""From a source to batches: read, resize, crop, flip, degrade, stack; with reading threads and a position.
+"""From a source to batches: read, resize, deform, crop, flip, degrade, stack; with reading threads and a position.
 
 A training batch is a pure function of (source, options, seed, position), whatever the number of threads, so
 `batches(start)` continues a run to the bit. Batches are dicts of float32 `[B, H, W, C]` in [-1, 1] under `source` and
-`target`, `index` int32 `[B]` (the record's number) and, if asked, `label`; where the source knows it, `region`, float32
-`[B, H, W, 1]` of 0 and 1, goes through the same geometry.
+`target`, `index` int32 `[B]` (the record's number) and, if asked, `label` and other columns; where the source knows it,
+`region`, float32 `[B, H, W, 1]` of 0 and 1, goes through the same geometry.
+
+With a degradation whose `scale` is s > 1, `source` is `[B, H / s, W / s, C]`: whole images are reduced, then both are cropped
+at the same place. Reduced images in whose making nothing is random are kept beside their targets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import grain
 import numpy as np
 
 from medjax.data import augment
+from medjax.data.augment import Warp
 from medjax.data.degrade import Degradation
-from medjax.data.records import Images, Source, cached, multi_hot
+from medjax.data.examples import LABELS, Examples, copies_of, place
+from medjax.data.records import Source
 from medjax.rng import generator
-from medjax.types import Batches, ConfigError, DataError, to_signed
+from medjax.types import Array, Batches, ConfigError, DataError
 
-LABELS = ("none", "single", "multi")
 _CACHE_BYTES = 1 << 30
 _ENDLESS = 1 << 48  # images; grain's own repeat(None) overflows for one image in batches of one
 
@@ -34,8 +38,11 @@ def train_batches(
     crop_size: int | None = 256,
     crop_align: int = 1,
     flip: bool = True,
+    warp: Warp | None = None,
     degradation: Degradation | None = None,
+    prefilter: str = "",
     labels: str = "none",
+    columns: Mapping[str, Array] | None = None,
     seed: int = 0,
     threads: int = 2,
     prefetch: int = 4,
@@ -45,16 +52,20 @@ def train_batches(
 
     Args:
       source: where images come from.
-      indices: the record numbers to train on; reshuffled each epoch, the rest of an epoch flows into the next batch.
+      indices: the record numbers to train on; reshuffled each epoch, the rest of an epoch flows into the next batch. A
+        number that comes several times is drawn as often, each time with its own augmentation (see `medjax.data.balance`).
       batch_size: images in a batch.
       image_size: every image is first resized to this square; None keeps the native resolution.
-      crop_size: side of the random crop; None takes the whole image (which then needs an image_size).
-      crop_align: corners of crops are multiples of this.
+      crop_size: side of the random crop, in pixels of the target; None takes the whole image (which then needs an image_size).
+      crop_align: corners of crops are multiples of this, and of the degradation's scale.
       flip: mirror half of the images left to right.
+      warp: rotation, zoom and elastic deformation of the whole image, before it is degraded.
       degradation: makes `source` from `target`; not for pairs, which have theirs. Drawn from (seed, epoch, name), so that another
         image in the folder changes nothing.
+      prefilter: a filter of `source` alone, one of `degrade.PREFILTERS`; "" is none.
       labels: "none"; "single" gives int32 [B], the place of the only label among `source.label_names`;
         "multi" gives multi-hot float32 [B, number of labels].
+      columns: {name: [number of records, ...]}, what is known of every record: batches carry the rows of theirs.
       threads: reading threads; 0 reads in the caller.
       prefetch: batches read ahead.
       cache_bytes: memory for images already decoded and resized.
@@ -64,22 +75,25 @@ def train_batches(
       splits, from the iterator for files.
     """
     chosen = _check(source, indices, degradation, labels, batch_size)
-    _check_sizes(image_size, crop_size)
-    stored = _prepared(source, image_size, degradation, cache_bytes)
+    if crop_size is None and image_size is None:
+        raise ConfigError("training batches need an image_size or a crop_size, or images would differ in shape")
+    _check_sizes(image_size, crop_size, degradation)
+    made = Examples(source, image_size, degradation, prefilter, labels, columns or {}, seed, warp or Warp())
+    stored, copies = made.stored(cache_bytes), copies_of(chosen)
 
-    def element(position: int, index: int) -> dict[str, np.ndarray]:
-        epoch = position // len(chosen)
-        rng = generator(seed, "augment", epoch, source.records[index].name)
-        images = _degraded(stored(index), degradation, image_size, seed, epoch + 1, source.records[index].name, whole=True)
+    def element(position: int, slot: int) -> dict[str, np.ndarray]:
+        index, epoch = chosen[slot], position // len(chosen)
+        drawn = (epoch, source.records[index].name, *copies[slot])
+        rng = generator(seed, "augment", *drawn)
+        images = made.degraded(made.warped(stored(index), drawn), index, (epoch + 1, *drawn[1:]), whole=True)
         if crop_size is not None:
-            images = augment.random_crop(images, rng, size=crop_size, align=crop_align, name=_path(source, index))
+            images = augment.random_crop(images, rng, size=crop_size, align=crop_align, name=place(source, index))
         if flip:
             images = augment.random_flip(images, rng)
-        images = _degraded(images, degradation, image_size, seed, epoch + 1, source.records[index].name, whole=False)
-        return _finished(images, source, index, labels)
+        return made.finished(made.degraded(images, index, (epoch + 1, *drawn[1:]), whole=False), index)
 
     order, epochs = int(generator(seed, "shuffle").integers(2**32)), _ENDLESS // len(chosen) + 1
-    dataset = grain.MapDataset.source(chosen).shuffle(seed=order).repeat(epochs).map_with_index(element)
+    dataset = grain.MapDataset.source(range(len(chosen))).shuffle(seed=order).repeat(epochs).map_with_index(element)
     dataset = dataset.batch(batch_size, batch_fn=_stack)
 
     def batches(start: int) -> Iterator[dict[str, np.ndarray]]:
@@ -95,7 +109,9 @@ def eval_batches(
     batch_size: int,
     image_size: int | None = 256,
     degradation: Degradation | None = None,
+    prefilter: str = "",
     labels: str = "none",
+    columns: Mapping[str, Array] | None = None,
     seed: int = 0,
     threads: int = 2,
     prefetch: int = 4,
@@ -107,13 +123,15 @@ def eval_batches(
     a batch_size of 1 unless all images have one shape. Other arguments as for `train_batches`.
     """
     chosen = _check(source, indices, degradation, labels, batch_size)
-    stored = _prepared(source, image_size, degradation, cache_bytes)
-    padding = -len(chosen) % batch_size
+    _check_sizes(image_size, image_size, degradation)
+    made = Examples(source, image_size, degradation, prefilter, labels, columns or {}, seed)
+    stored, padding = made.stored(cache_bytes), -len(chosen) % batch_size
 
     def element(position: int, index: int) -> dict[str, np.ndarray]:
-        images = _degraded(stored(index), degradation, image_size, seed, 0, source.records[index].name, whole=True)
-        images = _degraded(images, degradation, image_size, seed, 0, source.records[index].name, whole=False)
-        return _finished(images, source, index, labels) | {"mask": np.bool_(position < len(chosen))}
+        drawn = (0, source.records[index].name)
+        images = made.degraded(stored(index), index, drawn, whole=True)
+        images = made.degraded(images, index, drawn, whole=False)
+        return made.finished(images, index) | {"mask": np.bool_(position < len(chosen))}
 
     padded = chosen + chosen[-1:] * padding
     dataset = grain.MapDataset.source(padded).map_with_index(element).batch(batch_size, batch_fn=_stack)
@@ -134,45 +152,6 @@ class EvalBatches:
 
     def __len__(self) -> int:
         return len(self.dataset)
-
-
-def _prepared(
-    source: Source, image_size: int | None, degradation: Degradation | None, cache_bytes: int
-) -> Callable[[int], Images]:
-    """The part of the work in which nothing is random: decode, and resize to the first size that is needed."""
-    size = degradation.size if degradation and degradation.size else image_size
-    return cached(source, size, max_bytes=cache_bytes).load
-
-
-def _degraded(
-    images: Images,
-    degradation: Degradation | None,
-    image_size: int | None,
-    seed: int,
-    epoch: int,
-    name: str,
-    *,
-    whole: bool,
-) -> Images:
-    """Adds `source`, on the whole image at `degradation.size` or after the crop; resizes whole images."""
-    if degradation is not None and whole == (degradation.size is not None):
-        damaged = degradation(np.ascontiguousarray(images["target"]), generator(seed, "degrade", epoch, name))
-        images = {"source": damaged, **images}
-    if whole and image_size is not None:
-        images = augment.resize_all(images, image_size)
-    return images
-
-
-def _finished(images: Images, source: Source, index: int, labels: str) -> dict[str, np.ndarray]:
-    signed = {name: image if name == augment.REGION else to_signed(image) for name, image in images.items()}
-    example = {name: np.ascontiguousarray(image, np.float32) for name, image in signed.items()}
-    example["index"] = np.int32(index)
-    if labels != "none":
-        hot = multi_hot(source.records[index], source.label_names)
-        if labels == "single" and hot.sum() != 1:
-            raise DataError(f"{source.records[index].name} has {int(hot.sum())} labels, where exactly one is expected")
-        example["label"] = np.int32(hot.argmax()) if labels == "single" else hot
-    return example
 
 
 def _stack(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -212,13 +191,10 @@ def _check(
     return chosen
 
 
-def _path(source: Source, index: int) -> str:
-    record = source.records[index]
-    return record.paths[0] if record.paths else record.name
-
-
-def _check_sizes(image_size: int | None, crop_size: int | None) -> None:
-    if crop_size is None and image_size is None:
-        raise ConfigError("training batches need an image_size or a crop_size, or images would differ in shape")
+def _check_sizes(image_size: int | None, crop_size: int | None, degradation: Degradation | None) -> None:
     if crop_size is not None and image_size is not None and crop_size > image_size:
         raise ConfigError(f"crop_size {crop_size} is larger than image_size {image_size}")
+    scale = degradation.scale if degradation else 1
+    for name, size in (("image_size", image_size), ("crop_size", crop_size)):
+        if size is not None and size % scale:
+            raise ConfigError(f"{name} {size} is no multiple of the scale {scale}")

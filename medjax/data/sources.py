@@ -6,6 +6,7 @@ Every constructor returns a `Source` (see `medjax.data.records`) or raises a Dat
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -112,21 +113,40 @@ def folder(
     value_range: ValueRange = None,
     recursive: bool = False,
     patient_pattern: str | None = None,
+    modality: str = "",
     check: bool = True,
 ) -> Source:
-    """A plain folder of good images, to be degraded on the fly; arguments as for `pairs`."""
+    """A plain folder of good images, to be degraded on the fly; arguments as for `pairs`. modality: CXR, CT, MR, if known.
+
+    Files of several bit depths are told in its notes, with what is done about them.
+    """
     root = Path(root)
     paths = formats.list_images(root, recursive=recursive)
+    notes = patient_note(patient_pattern)
     if check:
         for path in paths:
             formats.image_size(path)
+        notes += _depth_note(paths, value_range)
     names = [path.relative_to(root).as_posix() for path in paths]
-    records = tuple(Record(n, patient_of(n, patient_pattern), (str(p),)) for n, p in zip(names, paths, strict=True))
+    extra = {"modality": modality} if modality else {}
+    records = tuple(
+        Record(n, patient_of(n, patient_pattern), (str(p),), extra=extra) for n, p in zip(names, paths, strict=True)
+    )
 
     def load(i: int) -> Images:
         return {"target": formats.read(records[i].paths[0], value_range=value_range)[0]}
 
-    return Source("folder", records, load, notes=patient_note(patient_pattern))
+    return Source("folder", records, load, notes=notes)
+
+
+def _depth_note(paths: Sequence[Path], value_range: ValueRange) -> tuple[str, ...]:
+    """What the user should know where files differ in their bits."""
+    counts = Counter(map(formats.stored_bits, paths))
+    if len(counts) < 2:
+        return ()
+    told = ", ".join(f"{count} of {bits} bits" for bits, count in sorted(counts.items()))
+    maps = "each is mapped by its own range" if value_range is None else f"all are mapped by the stated range {value_range}"
+    return (f"the files differ in bit depth ({told}): {maps}",)
 
 
 def _by_stem(root: Path) -> dict[str, Path]:

@@ -49,6 +49,34 @@ def by_patient(
     return _gather(NAMES[side[record.patient]] for record in records)
 
 
+def by_stratum(
+    records: Sequence[Record],
+    strata: Sequence[str],
+    *,
+    seed: int = 0,
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+) -> Splits:
+    """`by_patient` within each stratum (a modality), so that every split has its share of all of them.
+
+    strata: of each record; a patient who has several goes with that of the first record.
+
+    Raises DataError as `by_patient` does, naming the stratum.
+    """
+    of = {}
+    for record, stratum in zip(records, strata, strict=True):
+        of.setdefault(record.patient, stratum)
+    merged: dict[str, list[int]] = {name: [] for name in NAMES}
+    for stratum in sorted(set(of.values())):
+        own = [i for i, record in enumerate(records) if of[record.patient] == stratum]
+        try:
+            dealt = by_patient([records[i] for i in own], seed=seed, fractions=fractions)
+        except DataError as error:
+            raise DataError(f"{stratum or 'images of no known kind'}: {error}") from error
+        for name, indices in dealt.items():
+            merged[name] += [own[i] for i in indices]
+    return {name: np.array(sorted(indices), np.int64) for name, indices in merged.items()}
+
+
 def by_fold(records: Sequence[Record], fold: int, *, folds: int, seed: int = 0, validation: int = 0) -> Splits:
     """Cross-validation: patients, in a seeded order, are dealt into `folds` parts as equal as can be.
 

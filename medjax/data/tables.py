@@ -28,22 +28,25 @@ def nih_cxr14(
     *,
     labels: Sequence[str] | None = None,
     label_mode: str = "any",
+    known: Sequence[str] = (),
     views: Sequence[str] | None = FRONTAL,
     limit: int | None = None,
     seed: int = 0,
     images: str | None = None,
     missing: str = "error",
 ) -> Source:
-    """NIH ChestX-ray14 (Wang et al., CVPR 2017) as distributed, or any folder with a table of the same columns.
+    """NIH ChestX-ray14 (Wang et al., CVPR 2017) as distributed, or any folder with a table of the same columns, such as one of
+    synthetic images.
 
-    The table is `Data_Entry_2017*.csv` or `labels.csv` in `root`; images are found by name anywhere below. Where
+    The table is `Data_Entry*.csv` or `labels.csv` in `root`; images are found by name anywhere below. Where
     the same names lie in several folders (two resolutions), the fullest folder is used unless `images` names one.
 
     Args:
       root: the dataset's folder.
       labels: keep records with these labels; None keeps all.
       label_mode: "any" keeps a record with at least one of `labels`, "single" one whose only label is among them.
-      views: keep these view positions; None keeps all.
+      known: labels that the table may have beside those of ChestX-ray14.
+      views: keep these view positions, and images of which the view is not known; None keeps all.
       limit: keep this many records, drawn by `seed`, in the table's order.
       images: folder below root, where there are several copies.
       missing: "error" if images that the table names are absent, "skip" to leave them out and say so in `notes`.
@@ -54,9 +57,14 @@ def nih_cxr14(
     _choice("label_mode", label_mode, ("any", "single"))
     root, table = _nih_table(Path(root))
     rows = read_table(table, _NIH_COLUMNS)
-    records = [_nih_record(row, table) for row in rows]
-    records = _filter(records, labels, label_mode, views, NIH_LABELS)
-    return _finish("nih_cxr14", root, table, records, images, missing, limit, seed, NIH_LABELS)
+    names = (*NIH_LABELS, *(label for label in known if label not in NIH_LABELS))
+    records = [_nih_record(row, table, names) for row in rows]
+    seen = {label for record in records for label in record.labels}
+    names = tuple(label for label in names if label in NIH_LABELS or label in seen)
+    if views is not None:  # a synthetic image may be of no view; a line cut short has none either, but no patient
+        records = [r for r in records if r.view in views or (not r.view and r.patient)]
+    records = _filter(records, labels, label_mode, None, names)
+    return _finish("nih_cxr14", root, table, records, images, missing, limit, seed, names)
 
 
 def actualmed(
@@ -122,9 +130,9 @@ def parse_age(text: str) -> float | None:
 
 def _nih_table(root: Path) -> tuple[Path, Path]:
     root = _folder(root)
-    tables = sorted(root.glob("Data_Entry_2017*.csv")) or sorted(root.glob("labels.csv"))
+    tables = sorted(root.glob("Data_Entry*.csv")) or sorted(root.glob("labels.csv"))
     if not tables:
-        raise DataError(f"{root} has no table Data_Entry_2017*.csv or labels.csv")
+        raise DataError(f"{root} has no table Data_Entry*.csv or labels.csv")
     return root, tables[-1]
 
 
@@ -134,11 +142,14 @@ def _folder(root: Path) -> Path:
     return root
 
 
-def _nih_record(row: dict[str, str], table: Path) -> Record:
+def _nih_record(row: dict[str, str], table: Path, names: Sequence[str]) -> Record:
     labels = tuple(label.strip() for label in row["Finding Labels"].split("|") if label.strip())
-    unknown = [label for label in labels if label not in NIH_LABELS]
+    unknown = [label for label in labels if label not in names]
     if unknown:
-        raise DataError(f"{table}: {row['Image Index']} has the label {unknown[0]!r}, which ChestX-ray14 does not know")
+        raise DataError(
+            f"{table}: {row['Image Index']} has the label {unknown[0]!r}, "
+            "which is none of ChestX-ray14's and none of config.data.classes"
+        )
     sex = row.get("Patient Gender", row.get("Patient Sex", ""))
     return Record(
         name=row["Image Index"], patient=row["Patient ID"], labels=labels, view=row["View Position"], sex=sex,

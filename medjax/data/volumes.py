@@ -3,7 +3,8 @@
 `load` returns `{"target": float32 [S, S, 1] in [0, 1]}`, cut as `medjax.data.slices` says: canvases around the middle of each
 volume's grid, all of one `fov_mm`. The window that became 0 and 1 is recorded in `extra` (`low`, `high`), with plane, slice
 (number in RAS order), position_mm (from the middle of the grid), ras_mm (the patient coordinate across the slices), spacing_mm,
-fov_mm and padding (the share of voxels below -1024 HU, which scanners write outside their field of view; they become -1024).
+fov_mm, modality (CT or MR, by the values) and padding (the share of voxels below -1024 HU, which scanners write outside their
+field of view; they become -1024).
 
 Single DICOM slices that belong to no series are images, not volumes: `sources.folder(root, value_range=(-1000, 400))` reads
 them, in HU as well, with padding clipped by the range.
@@ -12,8 +13,9 @@ them, in HU as well, with padding clipped by the range.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,8 @@ from medjax.data.intensities import head_mask, looks_like_ct, percentile_window,
 from medjax.data.recent import Recent
 from medjax.data.records import Images, Record, Source, patient_note, patient_of, some
 from medjax.data.slices import Plan, choose_slices, cut, grid_plan, in_plane, plane_axis
+from medjax.data.subjects import columns_of
+from medjax.data.tables import parse_age
 from medjax.formats.volume import Volume, list_volumes, read_series, read_volume, to_ras, volume_suffix
 from medjax.types import ConfigError, DataError
 
@@ -41,6 +45,7 @@ class _Found:
     low: float
     high: float
     padding: float
+    modality: str
 
 
 def volumes(
@@ -53,6 +58,7 @@ def volumes(
     step_mm: float = 0.0,
     fov_mm: float = 0.0,
     min_spread: float = 0.01,
+    names: str = "",
     patient_pattern: str | None = None,
     bad: str = "error",
     cache_bytes: int = 2 << 30,
@@ -68,6 +74,7 @@ def volumes(
       step_mm: distance between slices; 0 takes every slice.
       fov_mm: side of the canvas; 0 is the widest grid.
       min_spread: slices whose standard deviation in [0, 1] is below are left out when the volume is opened.
+      names: a regular expression; only volumes in whose name (the path below `root`, without suffix) it is found are opened.
       patient_pattern: a regular expression whose first group, found in the volume's name, is the patient.
       bad: "error" if a volume cannot be used, "skip" to go on without it and say so in `notes`.
       cache_bytes: memory for volumes that were read.
@@ -81,7 +88,7 @@ def volumes(
     if window != PERCENTILES and (isinstance(window, str) or len(window) != 2 or not window[0] < window[1]):
         raise ConfigError(f'window is two rising numbers or "{PERCENTILES}", not {window!r}')
     recent, found, spreads, wrong = Recent(_read, max_bytes=cache_bytes), [], [], []
-    for path in list_volumes(root, recursive=True):
+    for path in _chosen(root, names):
         try:
             for name, number, arrays in _members(root, path, recent):
                 item = _measured(name, path, number, arrays, window, percentiles)
@@ -110,6 +117,42 @@ def volumes(
     return Source("volumes", tuple(row[-1] for row in rows), load, notes=tuple(notes))
 
 
+def mri_slices(root: str | os.PathLike, *, contrast: str = "T1", **options: object) -> Source:
+    """Slices of one contrast of MR volumes, as good images: files or folders called NAME-CONTRAST or NAME_CONTRAST.
+
+    NAME is the patient; `subjects.csv` adds its columns, as for `medjax.data.mri`. Each volume is mapped to [0, 1] by
+    `percentiles` inside the head; other options as for `volumes`. Raises as `volumes` does.
+    """
+    ending = rf"[-_]{re.escape(contrast)}$"
+    found = volumes(root, window=PERCENTILES, names=ending, patient_pattern=rf"([^/]+){ending}", **options)
+    table, records = columns_of(root), []
+    for record in found.records:
+        row = table.get(record.patient, {})
+        extra = {**row, **record.extra, "contrast": contrast}
+        records.append(replace(record, extra=extra, sex=row.get("sex", ""), age=parse_age(row.get("age", ""))))
+    return replace(found, kind="mri_slices", records=tuple(records))
+
+
+def _chosen(root: Path, names: str) -> list[Path]:
+    """The volumes below `root` that `names` finds."""
+    try:
+        pattern = re.compile(names)
+    except re.error as error:
+        raise ConfigError(f"names {names!r} is no regular expression ({error})") from error
+    paths = list_volumes(root, recursive=True)
+    kept = [path for path in paths if pattern.search(_name(root, path))]
+    if not kept:
+        raise DataError(
+            f"{root} has {len(paths)} volumes, and none whose name matches {names!r}: {some(_name(root, p) for p in paths)}"
+        )
+    return kept
+
+
+def _name(root: Path, path: Path) -> str:
+    name = path.relative_to(root).as_posix() if path != root else root.name
+    return name[: len(name) - len(volume_suffix(path))]
+
+
 def _read(key: tuple[str, int]) -> dict[str, np.ndarray]:
     path, number = key
     volume = to_ras(list(read_series(path).values())[number] if os.path.isdir(path) else read_volume(path))
@@ -118,8 +161,7 @@ def _read(key: tuple[str, int]) -> dict[str, np.ndarray]:
 
 def _members(root: Path, path: Path, recent: Recent):
     """(name, number, arrays) of the volumes at `path`: one, or every series of a folder."""
-    name = path.relative_to(root).as_posix() if path != root else root.name
-    name = name[: len(name) - len(volume_suffix(path))]
+    name = _name(root, path)
     if not path.is_dir():
         yield name, 0, recent((str(path), 0))
         return
@@ -143,7 +185,8 @@ def _measured(name: str, path: Path, number: int, arrays, window, percentiles: S
                 f"{path} has hardly a value far below 0, so it is no CT and has no window of {low:g} to {high:g} HU; "
                 f"window={PERCENTILES} suits MR"
             )
-    return _Found(name, str(path), number, values.shape, affine, low, high, padding)
+    modality = "CT" if looks_like_ct(values) else "MR"
+    return _Found(name, str(path), number, values.shape, affine, low, high, padding, modality)
 
 
 def _unit(values: np.ndarray, item: _Found) -> np.ndarray:
@@ -164,7 +207,9 @@ def _record(item: _Found, patient: str, plan: Plan, k: int, fov: float) -> Recor
         "position_mm": plan.positions[k] + 0.0, "ras_mm": (item.affine @ np.append(index, 1))[plan.axis],
         "spacing_mm": plan.spacing, "fov_mm": fov, "low": item.low, "high": item.high, "padding": item.padding,
     }  # fmt: skip
-    extra = {"plane": plan.plane, "slice": str(k)} | {name: f"{value:.6g}" for name, value in numbers.items()}
+    extra = {"modality": item.modality, "plane": plan.plane, "slice": str(k)} | {
+        name: f"{value:.6g}" for name, value in numbers.items()
+    }
     return Record(f"{item.name}_{plan.plane}_{k:04d}", patient, (item.path,), extra=extra)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from medjax.figures.detail import detail, detail_box
 from medjax.figures.pictures import cases, comparison, maps, zoom_box
 from medjax.figures.scores import difference_histogram, intervals, score_histograms, sparsification_curve
 from medjax.figures.style import NAMES, UNITS, png, styled, unit
@@ -13,6 +14,8 @@ __all__ = [
     "cases",
     "comparison",
     "curves",
+    "detail",
+    "detail_box",
     "difference_histogram",
     "gamma_paths",
     "intervals",

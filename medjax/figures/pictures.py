@@ -1,7 +1,7 @@
 """Figures of images: grey on a fixed range, errors on one shared, perceptually uniform scale, zooms no result can pick.
 
-Images are `[H, W]` or `[H, W, 1]` in [0, 1] and shown so: 0 black, 1 white, never stretched to their own extremes. The
-style is that of `medjax.figures.style`.
+Images are `[H, W]` or `[H, W, 1]` in [0, 1] and shown so: 0 black, 1 white, never stretched to their own extremes; one of
+fewer pixels than the reference is shown, and judged, with every pixel repeated. The style is that of `medjax.figures.style`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,15 @@ def plane(image: Array) -> np.ndarray:
     """`[H, W]` float32 of an image `[H, W, 1]`."""
     image = np.asarray(image, np.float32)
     return image[..., 0] if image.ndim == 3 else image
+
+
+def like(image: Array, reference: Array) -> np.ndarray:
+    """`[H, W]` of an image `[h, w]` whose size divides that of `reference`, every pixel repeated."""
+    image, wanted = plane(image), plane(reference).shape
+    if image.shape == wanted:
+        return image
+    factors = wanted[0] // image.shape[0], wanted[1] // image.shape[1]
+    return image.repeat(factors[0], axis=0).repeat(factors[1], axis=1)
 
 
 def decibels(image: Array, target: Array) -> float:
@@ -58,7 +67,8 @@ def error_top(errors: Sequence[np.ndarray]) -> float:
     return next((t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5) if t >= top), 1.0)
 
 
-def _show(axes: Axes, image: np.ndarray, **style: object) -> AxesImage:
+def show(axes: Axes, image: np.ndarray, **style: object) -> AxesImage:
+    """`[H, W]` in [0, 1] as a picture without ticks; style: other options of `imshow`."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -66,7 +76,8 @@ def _show(axes: Axes, image: np.ndarray, **style: object) -> AxesImage:
     return axes.imshow(image, **({"cmap": "gray", "vmin": 0, "vmax": 1} | style))
 
 
-def _boxed(axes: Axes, box: tuple[int, int, int]) -> None:
+def boxed(axes: Axes, box: tuple[int, int, int]) -> None:
+    """Draws the frame of (top, left, side)."""
     top, left, side = box
     axes.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, ec=YELLOW, lw=1.0))
 
@@ -79,8 +90,8 @@ def comparison(
 
     Every image carries its PSNR; the square is the zoom; errors share one scale, in percent of the full range.
     """
-    shown = {label: plane(image) for label, image in images.items()}
     reference = plane(target)
+    shown = {label: like(image, reference) for label, image in images.items()}
     errors = {label: np.abs(image - reference) for label, image in shown.items()}
     scale, box = Normalize(0, 100 * error_top(list(errors.values()))), zoom_box(reference)
     crop = np.s_[box[0] : box[0] + box[2], box[1] : box[1] + box[2]]
@@ -90,13 +101,13 @@ def comparison(
     grid = figure.subplots(3, count, height_ratios=[ratio, 1, ratio])
     drawn = None
     for column, (label, image) in enumerate({**shown, target_label: reference}.items()):
-        _show(grid[0, column], image)
-        _boxed(grid[0, column], box)
+        show(grid[0, column], image)
+        boxed(grid[0, column], box)
         quality = f"\n{decibels(image, reference):.2f} dB" if label in errors else "\n"
         grid[0, column].set_title(label + quality, loc="center")
-        _show(grid[1, column], image[crop])
+        show(grid[1, column], image[crop])
         if label in errors:
-            drawn = _show(grid[2, column], errors[label] * 100, cmap=ERROR_MAP, norm=scale, vmin=None, vmax=None)
+            drawn = show(grid[2, column], errors[label] * 100, cmap=ERROR_MAP, norm=scale, vmin=None, vmax=None)
     for axes, name in zip(grid[:, 0], ("whole", "zoom", "absolute error"), strict=True):
         axes.set_ylabel(name)
     grid[2, -1].axis("off")
@@ -133,11 +144,12 @@ def cases(examples: Mapping[str, Mapping[str, Array]], *, reference: str = "refe
         axes.set_title(label, loc="center")
     for row, (name, example) in zip(grid, examples.items(), strict=True):
         for axes, label in zip(row, labels, strict=False):
-            _show(axes, plane(example[label]))
+            image = like(example[label], example[reference])
+            show(axes, image)
             if label != reference:
-                axes.set_xlabel(f"{decibels(example[label], example[reference]):.2f} dB", fontsize=7.5, labelpad=2)
+                axes.set_xlabel(f"{decibels(image, example[reference]):.2f} dB", fontsize=7.5, labelpad=2)
         row[0].set_ylabel(name)
-        drawn = _show(row[-1], errors[name] * 100, cmap=ERROR_MAP, norm=scale, vmin=None, vmax=None)
+        drawn = show(row[-1], errors[name] * 100, cmap=ERROR_MAP, norm=scale, vmin=None, vmax=None)
     grid[0, -1].set_title(f"error of {judged}", loc="center")
     bar = figure.colorbar(drawn, ax=list(grid[:, -1]), extend="max", shrink=0.8, aspect=30)
     bar.set_label("absolute error (% of full range)")
@@ -155,13 +167,13 @@ def maps(
     cell = (WIDTH - 0.8) / max(count, 3)
     figure = Figure(figsize=(cell * count + 0.8, cell * image.shape[0] / image.shape[1] + 0.35))
     grid = figure.subplots(1, count)
-    _show(grid[0], image)
+    show(grid[0], image)
     grid[0].set_title(label, loc="center")
     top = max(float(np.percentile(plane(m), 99.5)) for m in overlays.values()) or 1.0
     extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
     drawn = None
     for axes, (name, overlay) in zip(grid[1:], overlays.items(), strict=True):
-        drawn = _show(axes, plane(overlay), cmap=colours, vmax=top, extent=extent)
+        drawn = show(axes, plane(overlay), cmap=colours, vmax=top, extent=extent)
         axes.set_title(name, loc="center")
     bar = figure.colorbar(drawn, ax=list(grid), extend="max", shrink=0.8)
     bar.set_label(unit)

@@ -53,6 +53,18 @@ NAMES = {
     "tv": "total variation",
     "wavelet": "wavelet shrinkage",
     "clahe": "CLAHE",
+    "nearest": "nearest neighbour",
+    "bilinear": "bilinear",
+    "bicubic": "bicubic",
+    "lanczos": "Lanczos",
+    "l1": "first phase (L1)",
+    "l2": "first phase (L2)",
+    "charbonnier": "first phase (Charbonnier)",
+    "interpolated": "interpolated weights",
+    "real": "real images",
+    "trained_on": "real images, as trained on",
+    "majority": "most frequent class",
+    "grey": "mean grey level",
     "model": "model",
 }
 

@@ -1,7 +1,7 @@
 """Image files in and out: one table from suffix to codec, one pair of functions; volumes have a pair of their own.
 
 `read` returns float32 `[H, W, 1]` in [0, 1] and the `Encoding` with which `write` puts an image back in the same
-format, depth, range and number of channels. A codec is a module with SUFFIXES, FORMATS, read, write and size; another
+format, depth, range and number of channels. A codec is a module with SUFFIXES, FORMATS, read, write, size and bits; another
 format is one more row in `_MODULES`. `read_volume` and `write_volume` do the same for NIfTI and DICOM series, in
 real-world values. Whatever a file holds, the outcome is an image or a DataError that names the file.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from medjax.formats import dicom, raster, tiff
 from medjax.formats.derive import Derivation
 from medjax.formats.encoding import Encoding, ValueRange, encoding
+from medjax.formats.finer import finer
 from medjax.formats.guard import is_dicom, reading, writing
 from medjax.formats.volume import (
     Stored,
@@ -43,6 +44,7 @@ __all__ = [
     "ValueRange",
     "Volume",
     "encoding",
+    "finer",
     "from_ras",
     "image_size",
     "is_volume",
@@ -53,6 +55,7 @@ __all__ = [
     "read",
     "read_series",
     "read_volume",
+    "stored_bits",
     "to_ras",
     "with_values",
     "write",
@@ -114,6 +117,13 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     path = Path(path)
     with reading(path):
         return _codec(path).size(path)
+
+
+def stored_bits(path: str | os.PathLike) -> int:
+    """How many bits a sample has, from the header, without decoding. DataError as for `read`."""
+    path = Path(path)
+    with reading(path):
+        return _codec(path).bits(path)
 
 
 def list_images(folder: str | os.PathLike, *, recursive: bool = False) -> list[Path]:

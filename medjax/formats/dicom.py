@@ -62,6 +62,11 @@ def size(path: Path) -> tuple[int, int]:
     return form.rows, form.columns
 
 
+def bits(path: Path) -> int:
+    """Of a sample, from the header alone."""
+    return pixels.layout(path, pixels.load(path, pixels=False)).stored
+
+
 def stored_values(path: str | os.PathLike) -> np.ndarray:
     """The pixels as the file stores them, before rescale, look-up tables and inversion.
 

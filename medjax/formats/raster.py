@@ -69,6 +69,12 @@ def size(path: Path) -> tuple[int, int]:
         return image.height, image.width
 
 
+def bits(path: Path) -> int:
+    """Of a sample, from the header alone."""
+    with _open(path) as image:
+        return _png_depth(path) if image.format == "PNG" else 8
+
+
 def _open(path: Path) -> Image.Image:
     try:
         return Image.open(path, formats=(_PILLOW[path.suffix.lower()],))

@@ -56,6 +56,12 @@ def size(path: Path) -> tuple[int, int]:
         return int(page.imagelength), int(page.imagewidth)
 
 
+def bits(path: Path) -> int:
+    """Of a sample, from the header alone."""
+    with tifffile.TiffFile(path) as file:
+        return int(_page(path, file).bitspersample)
+
+
 def _page(path: Path, file: tifffile.TiffFile) -> tifffile.TiffPage:
     """The one page of the file, of a believable size."""
     if len(file.pages) != 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medjax.metrics import markdown_sets
 from medjax.metrics.region import REGION
 
 UNITS_SHOWN = 12  # a table of every patient, while a page holds it
@@ -21,6 +22,8 @@ def table(summary: Mapping[str, Any], *, metrics: Sequence[str] | None = None) -
     `metrics` defaults to PSNR, SSIM, MS-SSIM and MAE, as far as they are there. Differences, groups, uncertainty and
     warnings follow the table.
     """
+    if summary.get("kind") == "generation":
+        return markdown_sets.table(summary)
     data = summary.get("dataset")
     dataset = data.get("name", data) if isinstance(data, Mapping) else data
     count = f"n = {summary['n']}"
@@ -36,7 +39,7 @@ def table(summary: Mapping[str, Any], *, metrics: Sequence[str] | None = None) -
     row_of_best = summary.get("best_baseline")
     for label, entry in summary.get("differences", {}).items():
         name = entry["row"] if label != "best_baseline" else f"{entry['row']} (best baseline)"
-        if label == "nlm" and row_of_best == "nlm":
+        if label == row_of_best:
             continue
         parts = [
             f"{metric} {_cell(metric, value, sign=True)}, p = {value['p_value']:.2g}, better on {value['wins']:.0%}"
@@ -44,6 +47,7 @@ def table(summary: Mapping[str, Any], *, metrics: Sequence[str] | None = None) -
             if metric in SHOWN and value["mean"] is not None
         ]
         lines += [""] * (label == "best_baseline") + [f"- model minus {name}, paired: {'; '.join(parts)}"] * bool(parts)
+    lines += _tests(summary)
     if "uncertainty" in summary:
         parts = [f"{name} {_cell(name, value)}" for name, value in summary["uncertainty"].items() if "mean" in value]
         lines += ["", "Standard-deviation map against the error: " + "; ".join(parts)]
@@ -52,6 +56,19 @@ def table(summary: Mapping[str, Any], *, metrics: Sequence[str] | None = None) -
         lines += ["", f"{summary['by']['column']}: {name} (n = {part['n']})", "", *_table(part["rows"], metrics)]
     lines += [f"\nWARNING: {warning}" for warning in summary.get("warnings", ())]
     return "\n".join(lines) + "\n"
+
+
+def _tests(summary: Mapping[str, Any]) -> list[str]:
+    """A classifier against the rows beside it: McNemar and DeLong."""
+    lines = []
+    for row, tests in summary.get("tests", {}).items():
+        parts = [f"decisions (McNemar) p = {tests['mcnemar']['p_value']:.2g}"] if tests["mcnemar"] else []
+        for name, test in tests["delong"].items():
+            if test is not None and test["p_value"] is not None:
+                gain = _cell("auc", {"mean": test["difference"], "ci95": test["ci95"]}, sign=True)
+                parts.append(f"AUC of {name} {gain} (DeLong), p = {test['p_value']:.2g}")
+        lines += [""] * (not lines) + [f"- model minus {row}, paired: {'; '.join(parts)}"] * bool(parts)
+    return lines
 
 
 def _table(entries: Mapping[str, Any], metrics: Sequence[str] | None) -> list[str]:

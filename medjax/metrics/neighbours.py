@@ -17,8 +17,9 @@ BLOCK = 1 << 22  # 32 MiB of float64
 SLACK = 1e-10  # share of the mean squared norm by which equal distances may differ in rounding
 
 
-def _blocks(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """(rows, squared distances `[rows, m]`) of x `[n, D]` to y `[m, D]`."""
+def distance_blocks(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """(rows, squared distances `[rows, m]`) of x `[n, D]` to y `[m, D]`, float64, centred by the caller: far from the origin they
+    lose digits, and those of equal vectors may be a little below 0."""
     norms, count = (y**2).sum(1), max(1, BLOCK // len(y))
     for start in range(0, len(x), count):
         part = x[start : start + count]
@@ -31,7 +32,7 @@ def radii(x: Array, *, k: int) -> np.ndarray:
     if not 1 <= k < len(x):
         raise DataError(f"the {k}-th nearest neighbour needs more than {k} images, not {len(x)}")
     found = np.empty(len(x))
-    for rows, squared in _blocks(x, x):
+    for rows, squared in distance_blocks(x, x):
         squared[np.arange(len(squared)), np.arange(rows.start, rows.stop)] = -np.inf  # itself comes first
         found[rows] = np.partition(squared, k, axis=1)[:, k]
     return np.maximum(found, 0)
@@ -53,7 +54,7 @@ def precision_recall(real: Array, fake: Array, *, k: int = 3) -> dict[str, float
     real, fake, slack = _prepared(real, fake, k)
     reach_real, reach_fake = radii(real, k=k) + slack, radii(fake, k=k) + slack
     covered, inside = np.zeros(len(real), bool), np.zeros(len(fake), bool)
-    for rows, squared in _blocks(real, fake):
+    for rows, squared in distance_blocks(real, fake):
         inside |= (squared <= reach_real[rows, None]).any(0)
         covered[rows] = (squared <= reach_fake[None]).any(1)
     return {"precision": float(inside.mean()), "recall": float(covered.mean())}
@@ -66,7 +67,7 @@ def density_coverage(real: Array, fake: Array, *, k: int = 5) -> dict[str, float
     real, fake, slack = _prepared(real, fake, k)
     reach = radii(real, k=k) + slack
     held, covered = 0, np.zeros(len(real), bool)
-    for rows, squared in _blocks(real, fake):
+    for rows, squared in distance_blocks(real, fake):
         within = squared <= reach[rows, None]
         held += int(within.sum())
         covered[rows] = within.any(1)

@@ -36,6 +36,8 @@ PROTOCOL: dict[str, Any] = {
 """What every result file states; the fields that are None are the caller's to fill (None means: does not apply)."""
 
 PACKAGES = ("medjax", "jax", "jaxlib", "flax", "numpy", "scikit-image", "pillow")
+COMPANIONS = ("l1", "l2", "charbonnier", "interpolated")  # rows of other trained models beside `model`: no baselines
+AGAINST = ("nlm", "bicubic", "lanczos", *COMPANIONS, "input")  # rows a reader expects a comparison with, where they are there
 AGE_BANDS = (0, 18, 40, 60, 80)
 
 
@@ -51,8 +53,8 @@ def main_metric(scores: Scores) -> str:
 
 
 def best_baseline(scores: Scores) -> str | None:
-    """The row other than `input` and `model` with the highest mean PSNR (its first metric, where it has no PSNR)."""
-    candidates = [row for row in scores if row not in ("input", "model")]
+    """The row of a classical method with the highest mean PSNR (its first metric, where it has no PSNR)."""
+    candidates = [row for row in scores if row not in ("input", "model", *COMPANIONS)]
     if not candidates:
         return None
     metric = main_metric(scores)
@@ -60,14 +62,14 @@ def best_baseline(scores: Scores) -> str | None:
 
 
 def differences(scores: Scores) -> dict[str, dict[str, Any]]:
-    """`model` minus the best baseline, `nlm` and `input`, paired by image, with interval and sign-flip p-value.
+    """`model` minus the best baseline and the rows of `AGAINST`, paired by image, with interval and sign-flip p-value.
 
-    `{"best_baseline" | "nlm" | "input": {"row": name, metric: {"mean", "std", "ci95", "n", "p_value", "wins"}}}`. The
-    best baseline is chosen on these same images, which favours it, not the model.
+    `{"best_baseline" | row: {"row": name, metric: {"mean", "std", "ci95", "n", "p_value", "wins"}}}`. The best baseline is
+    chosen on these same images, which favours it, not the model.
     """
     if "model" not in scores:
         return {}
-    against = {"best_baseline": best_baseline(scores), "nlm": "nlm", "input": "input"}
+    against = {"best_baseline": best_baseline(scores), **{row: row for row in AGAINST}}
     return {
         label: {"row": row, **{m: statistics.compare(v, scores[row][m]) for m, v in scores["model"].items()}}
         for label, row in against.items()

@@ -19,6 +19,7 @@ class Adapted(nn.Module):
     scale: a super-resolution net's enlargement. Its input is then the image reduced by as much (cubic, antialiased), so that
     the output has the input's size: an image that was enlarged by interpolation comes back sharpened.
     multiple: of which the sides must be; others are edge-padded and cropped again.
+    enlarges: how many times larger than the input the output is to be: 1, or with scale 1 the enlargement of `net`.
     """
 
     net: nn.Module
@@ -26,6 +27,7 @@ class Adapted(nn.Module):
     value_range: str = "signed"
     scale: int = 1
     multiple: int = 1
+    enlarges: int = 1
 
     def setup(self) -> None:
         """Share the scope of `net`."""
@@ -42,5 +44,5 @@ class Adapted(nn.Module):
             x = jax.image.resize(x, small, "cubic", antialias=True)
         unit = self.value_range == "unit"
         y = self.net((x.clip(-1, 1) + 1) / 2 if unit else x, train=train)
-        y = y.astype(jnp.float32).mean(-1, keepdims=True)[:, :height, :width]
+        y = y.astype(jnp.float32).mean(-1, keepdims=True)[:, : height * self.enlarges, : width * self.enlarges]
         return 2 * y - 1 if unit else y

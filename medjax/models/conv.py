@@ -138,6 +138,28 @@ def _phases_bwd(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
 conv_transpose_phases.defvjp(_phases_fwd, _phases_bwd)
 
 
+@jax.custom_vjp
+def conv_halving(x: Array, kernel: Array) -> Array:
+    """`conv` for kernel 4, stride 2, padding 1 and even sizes, with its input's gradient through `conv_transpose`.
+
+    The gradient of that gradient is a strided convolution again, so that a penalty on a discriminator's gradient is fast too.
+    """
+    return conv_plain(x, kernel, strides=(2, 2), padding=((1, 1), (1, 1)))
+
+
+def _halving_fwd(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return conv_halving(x, kernel), (x, kernel)
+
+
+def _halving_bwd(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    _, pull = jax.vjp(lambda k: conv_plain(x, k, strides=(2, 2), padding=((1, 1), (1, 1))), kernel)
+    return conv_transpose(g, kernel), pull(g)[0]
+
+
+conv_halving.defvjp(_halving_fwd, _halving_bwd)
+
+
 # ---------------------------------------------------------------------------------------------- flax modules
 
 

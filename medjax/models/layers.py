@@ -29,8 +29,8 @@ class Conv2d(nn.Module):
     def __call__(self, x: Array) -> Array:
         kernel = self.param("kernel", he_init(), (*self.kernel_size, x.shape[-1], self.features))
         pads = tuple((p, p) for p in self.padding)
-        y = conv(x, kernel, strides=(self.strides,) * 2, padding=pads)
-        return y + self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else y
+        y = conv(x, kernel.astype(x.dtype), strides=(self.strides,) * 2, padding=pads)
+        return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype) if self.use_bias else y
 
 
 class ConvNormRelu(nn.Module):

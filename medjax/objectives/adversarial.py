@@ -1,24 +1,51 @@
-"""One generator against one discriminator: the step that pix2pix shares with every other GAN here.
+"""One generator against one discriminator: the step that every GAN here shares.
 
 The generator's forward pass is run once: D descends on the fake, then G's gradient is pulled back through the same
 residuals from the *updated* D. D sees real and fake in two passes, each with its own batch statistics; its running
-statistics pass through both, and in G's pass they are dropped.
+statistics pass through both, and in G's pass they are dropped. In micro-batches the forward pass is run for D and again for G,
+so that nothing is kept between the two.
+
+What a system adds comes in as functions: what G is called with, what D is shown, how images are augmented on D's side,
+and the terms beside the adversary's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from medjax import losses
-from medjax.objective import Metrics, Objective, Player, apply_gradients, descend
+from medjax.objective import Metrics, Objective, Player, apply_gradients, descend, in_parts
 from medjax.rng import named, per_image
 from medjax.state import Net, TrainState, new_state
 from medjax.types import Array, Batch, ConfigError, Key, PyTree
 
 Scores = list[list[Array]]  # per scale: feature maps, the last of them the logits
+Compare = Callable[[Array, Array], Array]  # (prediction, target) -> [B]
+Critic = Callable[[Array], Array]  # images -> [B], the sum of each one's logits
+PASSES = ("d_real", "d_fake", "g_real", "g_fake")  # of training through D
+
+
+class Given(NamedTuple):
+    """What a step knows of each image before it is taken, `[B, ...]`: G's inputs, for each pass the key of D's augmentation."""
+
+    batch: Batch
+    inputs: tuple[PyTree, ...]
+    keys: dict[str, Key]
+
+
+def beside_source(images: Array, batch: Batch) -> tuple[Array, ...]:
+    """What a conditional D of image pairs is shown: the source with `images` concatenated behind it along C."""
+    return (jnp.concatenate([batch["source"], images], axis=-1),)
+
+
+def alone(images: Array, batch: Batch) -> tuple[Array, ...]:
+    """What an unconditional D is shown: `images` by themselves."""
+    del batch
+    return (images,)
 
 
 def adversarial(
@@ -26,116 +53,157 @@ def adversarial(
     discriminator: Player,
     *,
     adversary: losses.Adversary,
-    inputs: Callable[[Batch], tuple[Array, ...]] = lambda batch: (batch["source"],),
-    condition: Callable[[Batch], Array | None] = lambda batch: batch["source"],
+    inputs: Callable[[Batch, Key], tuple[PyTree, ...]] = lambda batch, key: (batch["source"],),
+    seen: Callable[[Array, Batch], tuple[PyTree, ...]] = beside_source,
     adversarial_weight: float = 1.0,
     discriminator_weight: float = 1.0,
-    reconstruction: Callable[[Array, Array], Array] = losses.l1,
+    reconstruction: Compare = losses.l1,
     reconstruction_weight: float = 0.0,
-    perceptual: Callable[[Array, Array], Array] | None = None,
+    perceptual: Compare | None = None,
     perceptual_weight: float = 0.0,
     feature_matching_weight: float = 0.0,
-    augment: Callable[[Array, Key], Array] = lambda images, key: images,
-    gradient_penalty: Callable[[Callable[[Array], Array], Array], Array] | None = None,
+    auxiliary: Callable[[Scores, Batch], Array] | None = None,
+    auxiliary_weight: float = 1.0,
+    augment: Callable[[Array, Key], Array] = lambda images, keys: images,
+    gradient_penalty: Callable[[Critic, Array], Array] | None = None,
+    microbatch: int = 0,
 ) -> Objective:
-    """L_G = w_a * adversary + w_r * reconstruction(G(x), y) + w_p * perceptual(G(x), y) + w_f * feature matching;
-    L_D = w_d * (real + fake).
+    """L_G = w_a adversary + w_r reconstruction + w_p perceptual + w_f feature matching; L_D = w_d adversary + penalty.
 
-    `inputs(batch)` is what G is called with; `condition(batch)` `[B, H, W, C]` is concatenated to what D sees, or None.
-    `augment(images, key)` is applied to whatever D sees, real and fake alike. `gradient_penalty(critic, images)` is
-    added to D's loss, where `critic` maps images to per-image sums of logits `[B]`.
+    Args:
+      inputs: `(batch, key)` to what G is called with; the key is for a latent.
+      seen: `(images, batch)` to what D is called with, images first; by default the pair of source and image.
+      reconstruction, perceptual: `(fake, target) -> [B]`, terms of G alone.
+      auxiliary: `(scores, batch) -> [B]`, a loss of D's output that both players descend: D on real images, G on its
+        own (AC-GAN, Odena et al. 2017, eq. 2 and 3, where D leaves out the class of what G made).
+      augment: `(images, keys)`, a key `[B]` for each image, differentiable, of the first thing D is called with, in every
+        pass of training and never at test time; real and fake have draws of their own, and G's gradient flows through its
+        (Zhao et al. 2020, eq. 4-6).
+      gradient_penalty: `(critic, images) -> scalar` at the real images as D saw them, added to D's loss; `critic` maps
+        images to sums of logits `[B]`, with the statistics after both passes and without dropout.
+      microbatch: images whose activations are held at once, as in `descend`; 0: the whole batch. D's step, then G's, is taken
+        along the mean gradient of the parts; a relativistic adversary's means are those of a part.
+
+    Raises ConfigError for a perceptual weight without a perceptual loss.
     """
     if perceptual_weight and perceptual is None:
         raise ConfigError(f"a perceptual weight of {perceptual_weight} needs a perceptual loss")
-    team_d = {"discriminator": discriminator}
     compared = {"g_reconstruction": (reconstruction_weight, reconstruction), "g_perceptual": (perceptual_weight, perceptual)}
     compared = {name: (weight, fn) for name, (weight, fn) in compared.items() if weight}
 
-    def seen(images: Array, batch: Batch, key: Key | None = None) -> Array:
-        """What D is shown; augmented in training only, where there is a key."""
-        beside = condition(batch)
-        images = images if beside is None else jnp.concatenate([beside, images], axis=-1)
-        return images if key is None else augment(images, named(key, "augment"))
+    def shown(images: Array, given: Given, name: str) -> tuple[PyTree, ...]:
+        """What D is shown in the training pass called `name`."""
+        first, *others = seen(images, given.batch)
+        return (augment(first, given.keys[name]), *others)
 
-    def init(key: Key, batch: Batch) -> TrainState:
-        g = generator.init(named(key, "generator"), *inputs(batch))
-        d = discriminator.init(named(key, "discriminator"), seen(batch["target"], batch))
-        return new_state({"generator": g, "discriminator": d})
+    def judge(params: PyTree, stats: PyTree, what: tuple[PyTree, ...], key: Key) -> tuple[Scores, PyTree]:
+        """D's training pass over what it is shown."""
+        return discriminator.apply(params, stats, *what, train=True, rng=named(key, "dropout"))
 
-    def discriminator_loss(params: PyTree, stats: PyTree, fake: Array, batch: Batch, key: Key) -> tuple:
-        real_seen, fake_seen = seen(batch["target"], batch, key), seen(fake, batch, key)
-        real, stats = discriminator.apply(params, stats, real_seen, train=True)
-        out, stats = discriminator.apply(params, stats, fake_seen, train=True)
+    def discriminator_loss(params: PyTree, stats: PyTree, fake: Array, given: Given, key: Key) -> tuple:
+        batch = given.batch
+        real_shown = shown(batch["target"], given, "d_real")
+        real, stats = judge(params, stats, real_shown, named(key, "d_real"))
+        out, stats = judge(params, stats, shown(fake, given, "d_fake"), named(key, "d_fake"))
         terms = {"d_loss": discriminator_weight * _mean(adversary.discriminator, real, out)}
-        loss = terms["d_loss"]
+        if auxiliary is not None:
+            terms["d_class"] = auxiliary_weight * auxiliary(real, batch).mean()
         if gradient_penalty is not None:
-            critic = lambda x: sum(  # noqa: E731
-                s[-1].sum((1, 2, 3)) for s in discriminator.apply(params, stats, x, train=False)[0]
-            )
-            terms["d_penalty"] = gradient_penalty(critic, real_seen)
-            loss = loss + terms["d_penalty"]
+            first, *others = real_shown
+            critic = lambda x: _summed(discriminator.apply(params, stats, x, *others)[0])  # noqa: E731
+            terms["d_penalty"] = gradient_penalty(critic, first)
         accuracy = {"d_real": _share_positive(real), "d_fake": 1 - _share_positive(out)}
-        return loss, ({**terms, **accuracy}, {"discriminator": stats})
+        return sum(terms.values()), ({**terms, **accuracy}, {"discriminator": stats})
 
-    def generator_loss(fake: Array, d: Net, batch: Batch, key: Key) -> tuple[Array, Metrics]:
-        out, _ = discriminator.apply(d.params, d.stats, seen(fake, batch, key), train=True)
+    def generator_loss(fake: Array, d: Net, given: Given, key: Key) -> tuple[Array, Metrics]:
+        batch = given.batch
+        out, _ = judge(d.params, d.stats, shown(fake, given, "g_fake"), named(key, "g_fake"))
         real: Scores = [[jnp.zeros(())]] * len(out)
         if adversary.uses_real or feature_matching_weight:
-            real, _ = discriminator.apply(d.params, d.stats, seen(batch["target"], batch, key), train=True)
+            real, _ = judge(d.params, d.stats, shown(batch["target"], given, "g_real"), named(key, "g_real"))
             real = jax.lax.stop_gradient(real) if not adversary.uses_real else real
         terms = {"g_gan": adversarial_weight * _mean(adversary.generator, real, out)}
         terms |= {name: weight * fn(fake, batch["target"]).mean() for name, (weight, fn) in compared.items()}
         if feature_matching_weight:
             terms["g_features"] = feature_matching_weight * feature_matching(real, out)
+        if auxiliary is not None:
+            terms["g_class"] = auxiliary_weight * auxiliary(out, batch).mean()
         return sum(terms.values()), terms
 
-    def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
-        g = state.nets["generator"]
+    def init(key: Key, batch: Batch) -> TrainState:
+        g = generator.init(named(key, "generator"), *inputs(batch, key))
+        d = discriminator.init(named(key, "discriminator"), *seen(batch["target"], batch))
+        return new_state({"generator": g, "discriminator": d})
 
-        def forward(params: PyTree) -> tuple[Array, PyTree]:
-            return generator.apply(params, g.stats, *inputs(batch), train=True, rng=named(key, "dropout"))
+    def forward(params: PyTree, stats: PyTree, given: Given, key: Key) -> tuple[Array, PyTree]:
+        return generator.apply(params, stats, *given.inputs, train=True, rng=named(key, "dropout"))
 
-        fake, pull, g_stats = jax.vjp(forward, g.params, has_aux=True)
+    def at_once(nets: dict[str, Net], given: Given, key: Key) -> tuple[dict[str, Net], Metrics]:
+        """Both steps from one forward pass of G."""
+        g = nets["generator"]
+        fake, pull, g_stats = jax.vjp(lambda p: forward(p, g.stats, given, key), g.params, has_aux=True)
         held = jax.lax.stop_gradient(fake)
-        d = state.nets["discriminator"]
-        nets, d_terms = descend(
-            team_d, state.nets, lambda p: discriminator_loss(p["discriminator"], d.stats, held, batch, key)
-        )
-        (g_loss, g_terms), grad = jax.value_and_grad(generator_loss, has_aux=True)(
-            fake, nets["discriminator"], batch, key
-        )
+        d_loss = lambda p, s, given, key: discriminator_loss(p["discriminator"], s["discriminator"], held, given, key)  # noqa: E731
+        nets, d_terms = descend({"discriminator": discriminator}, nets, d_loss, given, key)
+        (g_loss, g_terms), grad = jax.value_and_grad(generator_loss, has_aux=True)(fake, nets["discriminator"], given, key)
         nets = apply_gradients({"generator": generator}, nets, {"generator": pull(grad)[0]}, {"generator": g_stats})
-        metrics = {"g_loss": g_loss, **g_terms, **d_terms, **gammas(nets["generator"].params)}
-        return state._replace(nets=nets), metrics
+        return nets, {"g_loss": g_loss, **g_terms, **d_terms}
+
+    def in_turn(nets: dict[str, Net], given: Given, key: Key) -> tuple[dict[str, Net], Metrics]:
+        """Both steps in micro-batches: D's over all of them, then G's, which makes the same images again."""
+        g = nets["generator"]
+
+        def d_loss(params: dict[str, PyTree], stats: dict[str, PyTree], given: Given, key: Key) -> tuple:
+            fake = jax.lax.stop_gradient(forward(g.params, g.stats, given, key)[0])
+            return discriminator_loss(params["discriminator"], stats["discriminator"], fake, given, key)
+
+        nets, d_terms = descend({"discriminator": discriminator}, nets, d_loss, given, key, microbatch=microbatch)
+        d = nets["discriminator"]
+
+        def g_loss(params: dict[str, PyTree], stats: dict[str, PyTree], given: Given, key: Key) -> tuple:
+            fake, moved = forward(params["generator"], stats["generator"], given, key)
+            loss, terms = generator_loss(fake, d, given, key)
+            return loss, ({"g_loss": loss, **terms}, {"generator": moved})
+
+        nets, g_terms = descend({"generator": generator}, nets, g_loss, given, key, microbatch=microbatch)
+        return nets, {**g_terms, **d_terms}
+
+    def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
+        place = jnp.arange(len(batch["target"]))
+        keys = {name: per_image(named(named(key, name), "augment"), place) for name in PASSES}
+        given = Given(batch, inputs(batch, key), keys)
+        nets, terms = (in_turn if in_parts(batch, microbatch) else at_once)(state.nets, given, key)
+        return state._replace(nets=nets), {**terms, **gammas(nets["generator"].params)}
 
     def predict(state: TrainState, batch: Batch, key: Key) -> dict[str, Array]:
-        del key  # the point estimate: dropout off
-        g = state.nets["generator"]
-        return {"target": generator.apply(g.params, g.stats, *inputs(batch))[0]}
+        g = state.nets["generator"]  # dropout off; the key is that of the inputs
+        return {"target": generator.apply(g.params, g.stats, *inputs(batch, key))[0]}
 
     def sample(state: TrainState, batch: Batch, key: Key) -> dict[str, Array]:
-        return {"target": draw(key, generator, state.nets["generator"], inputs(batch), batch["index"])}
+        return {"target": draw(key, generator, state.nets["generator"], inputs(batch, key), batch["index"])}
 
     def evaluate(state: TrainState, batch: Batch, key: Key) -> Metrics:
         fake = predict(state, batch, key)["target"]
         d = state.nets["discriminator"]
-        out, _ = discriminator.apply(d.params, d.stats, seen(fake, batch))
+        out, _ = discriminator.apply(d.params, d.stats, *seen(fake, batch))
         real: Scores = [[jnp.zeros((fake.shape[0], 1))]] * len(out)
         if adversary.uses_real:
-            real, _ = discriminator.apply(d.params, d.stats, seen(batch["target"], batch))
+            real, _ = discriminator.apply(d.params, d.stats, *seen(batch["target"], batch))
         each = jax.vmap(lambda r, f: _mean(adversary.generator, r, f))
         terms = {"g_gan": adversarial_weight * each([[s[-1]] for s in real], [[s[-1]] for s in out])}
         terms |= {name: weight * fn(fake, batch["target"]) for name, (weight, fn) in compared.items()}
+        if auxiliary is not None:
+            terms["g_class"] = auxiliary_weight * auxiliary(out, batch)
         return {"g_loss": sum(terms.values()), **terms}
 
     return Objective(init, step, predict, sample, evaluate)
 
 
-def draw(key: Key, generator: Player, net: Net, inputs: tuple[Array, ...], index: Array) -> Array:
+def draw(key: Key, generator: Player, net: Net, inputs: tuple[PyTree, ...], index: Array) -> Array:
     """One sample per image with dropout on, each from its own key, so that it does not depend on its neighbours."""
 
-    def one(key: Key, *image: Array) -> Array:
-        out, _ = generator.apply(net.params, net.stats, *(x[None] for x in image), rng=key)
+    def one(key: Key, *image: PyTree) -> Array:
+        out, _ = generator.apply(net.params, net.stats, *jax.tree.map(lambda x: x[None], image), rng=key)
         return out[0]
 
     return jax.vmap(one)(per_image(named(key, "dropout"), index), *inputs)
@@ -156,6 +224,10 @@ def gammas(params: PyTree) -> Metrics:
 
 def _mean(loss: Callable[[Array, Array], Array], real: Scores, fake: Scores) -> Array:
     return sum(loss(r[-1], f[-1]) for r, f in zip(real, fake, strict=True)) / len(fake)
+
+
+def _summed(scores: Scores) -> Array:
+    return sum(s[-1].sum((1, 2, 3)) for s in scores)
 
 
 def _share_positive(scores: Scores) -> Array:

@@ -17,24 +17,26 @@ def supervised(
     *,
     loss: Callable[[Array, Array], Array] = losses.l1,
     inputs: Callable[[Batch], tuple[Array, ...]] = lambda batch: (batch["source"],),
+    microbatch: int = 0,
 ) -> Objective:
-    """Minimise `loss(G(source), target)`. The net is called `generator`, so a GAN run can start from it."""
+    """Minimise `loss(G(source), target)`. The net is called `generator`, so a GAN run can start from it.
+
+    microbatch: images whose activations are held at once, as in `descend`; 0: the whole batch.
+    """
     team = {"generator": generator}
 
     def init(key: Key, batch: Batch) -> TrainState:
         return new_state({"generator": generator.init(named(key, "generator"), *inputs(batch))})
 
     def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
-        stats = state.nets["generator"].stats
-
-        def loss_fn(params: dict[str, PyTree]) -> tuple:
+        def loss_fn(params: dict[str, PyTree], stats: dict[str, PyTree], batch: Batch, key: Key) -> tuple:
             fake, moved = generator.apply(
-                params["generator"], stats, *inputs(batch), train=True, rng=named(key, "dropout")
+                params["generator"], stats["generator"], *inputs(batch), train=True, rng=named(key, "dropout")
             )
             value = loss(fake, batch["target"]).mean()
             return value, ({"g_loss": value}, {"generator": moved})
 
-        nets, metrics = descend(team, state.nets, loss_fn)
+        nets, metrics = descend(team, state.nets, loss_fn, batch, key, microbatch=microbatch)
         return state._replace(nets=nets), {**metrics, **gammas(nets["generator"].params)}
 
     def predict(state: TrainState, batch: Batch, key: Key) -> dict[str, Array]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from medjax import figures
 from medjax.evaluate import Evaluation
 from medjax.figures.style import NAMES
@@ -142,37 +140,6 @@ def difference_table(differences: Mapping[str, Any], *, unit: str = "image") -> 
     return table(("", "metric", "difference", "p", "better on", "n"), body, caption=caption)
 
 
-def picture_blocks(examples: Mapping[str, np.ndarray], *, n: int, split: str, measure: str = "PSNR") -> list[str]:
-    """The median image in detail, then best, median and worst side by side: chosen by score, so not by taste."""
-    if not examples or "names" not in examples:
-        return []
-    baseline = str(examples.get("baseline", "best baseline"))
-    order = {"source": "input", "best_baseline": NAMES.get(baseline, baseline), "model": "model"}
-    columns = {field: label for field, label in order.items() if field in examples}
-    ranks = [str(rank) for rank in examples["ranks"]]
-    first = {rank: ranks.index(rank) for rank in ("best", "median", "worst") if rank in ranks}
-    middle = first.get("median", 0)
-    shown = {label: examples[field][middle] for field, label in columns.items()}
-    caption = (
-        f"`{examples['names'][middle]}`, a middling image of the {split} split by the model's {measure}. Grey levels are "
-        "those of the file, none is stretched. The square, enlarged below, is where the reference has most detail."
-    )
-    blocks = [figure(figures.comparison(shown, examples["target"][middle]), caption)]
-    sets = {**{label: field for field, label in columns.items()}, "reference": "target"}
-    cases = {rank: {label: examples[field][i] for label, field in sets.items()} for rank, i in first.items()}
-    named = ", ".join(f"{rank} `{examples['names'][i]}`" for rank, i in first.items())
-    caption = f"The best, a middling and the worst of {n} images by the model's {measure} ({named}); PSNR under each."
-    blocks.append(figure(figures.cases(cases), caption))
-    if "std" in examples:
-        fields = {
-            "error": np.abs(examples["model"][middle] - examples["target"][middle]),
-            "deviation": examples["std"][middle],
-        }
-        drawn = figures.maps(examples["model"][middle], fields, unit="share of full range", label="model output")
-        blocks.append(figure(drawn, "What the model got wrong, and where its own draws disagree, on one scale."))
-    return blocks
-
-
 def score_blocks(summary: Mapping[str, Any], evaluation: Evaluation) -> list[str]:
     """How PSNR spreads over the images, and how the model's gain over the best baseline does."""
     best, scores = summary.get("best_baseline"), evaluation.scores
@@ -220,12 +187,13 @@ def group_blocks(summary: Mapping[str, Any]) -> list[str]:
     if not found:
         return []
     rows = []
+    beside = next((row for row in ("input", "bicubic") if all(row in p["rows"] for p in found["groups"].values())), "input")
     for group, part in found["groups"].items():
-        model, given = part["rows"].get("model", {}), part["rows"].get("input", {})
+        model, given = part["rows"].get("model", {}), part["rows"].get(beside, {})
         gain = part.get("differences", {}).get("best_baseline", {}).get("psnr")
         psnr = (cell("psnr", given.get("psnr")), cell("psnr", model.get("psnr")), cell("psnr", gain, sign=True))
         rows.append((group, *psnr, cell("ssim", model.get("ssim")), part["n"]))
-    header = (found["column"], "input PSNR (dB)", "model PSNR (dB)", "minus best baseline", "model SSIM", "n")
+    header = (found["column"], f"{beside} PSNR (dB)", "model PSNR (dB)", "minus best baseline", "model SSIM", "n")
     return [table(header, rows, caption="Mean [95% interval] in each group; small groups say little.")]
 
 

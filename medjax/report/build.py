@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from medjax import evaluate
+from medjax.report import classification, generation
 from medjax.report.blocks import (
     dataset_name,
     group_blocks,
-    picture_blocks,
     result_blocks,
     score_blocks,
     training_blocks,
@@ -24,6 +24,7 @@ from medjax.report.blocks import (
 )
 from medjax.report.features import feature_blocks
 from medjax.report.html import Section, claims_table, details, note, page, save, table, text, warning
+from medjax.report.pictures import picture_blocks
 from medjax.report.regions import many
 from medjax.types import DataError
 from medjax.writers import read_metrics
@@ -52,18 +53,35 @@ def build(workdir: str | Path, *, run: str | Path | None = None, title: str = ""
         raise DataError(f"{workdir} holds nothing to report: no evaluation.json, metrics.jsonl or claims.json")
     sections = [Section("", _opening(summary, config)), Section("What was run", _run(config, summary, rows))]
     if summary is not None:
-        sections += [
-            Section("Results", result_blocks(summary)),
-            Section("Over feature networks", feature_blocks(summary)),
-            Section("Pictures", _pictures(summary, evaluation)),
-            Section("Image by image", score_blocks(summary, evaluation)),
-            Section("Is the deviation map worth anything?", uncertainty_blocks(summary)),
-            Section("By group", group_blocks(summary)),
-        ]
-    sections.append(Section("Training", training_blocks(rows)))
+        sections += KINDS[_kind(summary)][1](summary, evaluation)
+    curves = (training_blocks, classification.training_blocks, generation.training_blocks)
+    sections.append(Section("Training", [block for blocks in curves for block in blocks(rows)]))
     sections.append(Section("Claims of the paper", [claims_table(claims)] if claims else []))
     sections.append(Section("Protocol and versions", _protocol(summary, config)))
     return save(workdir / "report.html", page(title or _title(config), sections, subtitle=_subtitle(summary)))
+
+
+def _kind(summary: Mapping[str, Any]) -> str:
+    return summary.get("kind", "image")
+
+
+def _image_sections(summary: Mapping[str, Any], evaluation: evaluate.Evaluation) -> list[Section]:
+    return [
+        Section("Results", result_blocks(summary)),
+        Section("Over feature networks", feature_blocks(summary)),
+        Section("Pictures", _pictures(summary, evaluation)),
+        Section("Image by image", score_blocks(summary, evaluation)),
+        Section("Is the deviation map worth anything?", uncertainty_blocks(summary)),
+        Section("By group", group_blocks(summary)),
+    ]
+
+
+# what was judged ("kind" of the result file) -> (the result in one sentence, the sections on it)
+KINDS = {
+    "image": (verdict, _image_sections),
+    "classification": (classification.verdict, classification.sections),
+    "generation": (generation.verdict, generation.sections),
+}
 
 
 def _json(path: Path) -> Any:
@@ -101,7 +119,7 @@ def _opening(summary: Mapping[str, Any] | None, config: Mapping[str, Any] | None
     if trained and ("phantom" in trained) != ("phantom" in judged.lower()):
         blocks.append(warning(f"The model was trained on {trained} and is judged here on {judged}."))
     if summary:
-        blocks += [text(verdict(summary)), *(warning(message) for message in summary.get("warnings", ()))]
+        blocks += [text(KINDS[_kind(summary)][0](summary)), *(warning(message) for message in summary.get("warnings", ()))]
     return blocks
 
 

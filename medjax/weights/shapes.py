@@ -92,6 +92,7 @@ def rrdb(state: State) -> dict[str, Any]:
     names = ("conv_first.weight", "conv_last.weight", "body.0.rdb1.conv1.weight")
     first, last, dense = _need(state, "RRDBNet of BasicSR", *names)
     scale = {1: 4, 4: 2, 16: 1}.get(first[1] // last[0])
+    scale = 8 if "conv_up3.weight" in state and scale == 4 else scale
     if scale is None or first[1] % last[0]:
         raise CheckpointError(f"an RRDBNet of {first[1]} first channels and {last[0]} of output has none of the published scales")
     blocks = sum(name.endswith("rdb1.conv1.weight") for name in _kernels(state))
@@ -103,6 +104,6 @@ def srresnet(state: State) -> dict[str, Any]:
     """Options of an SRResNet; the scale from its upsampling convolutions."""
     names = ("conv_first.weight", "conv_last.weight", "upconv1.weight")
     first, last, up = _need(state, "MSRResNet of BasicSR", *names)
-    scale = 3 if up[0] == 9 * first[0] else 4 if "upconv2.weight" in state else 2
+    scale = 3 if up[0] == 9 * first[0] else 8 if "upconv3.weight" in state else 4 if "upconv2.weight" in state else 2
     blocks = sum(name.startswith("body.") and name.endswith("conv1.weight") for name in _kernels(state))
     return {"out_channels": last[0], "features": first[0], "blocks": blocks, "scale": scale, "channels": first[1]}

@@ -1,0 +1,75 @@
+"""Chest X-ray classification by a ResNet: He et al. 2016 on one channel; the judge of synthetic and of enhanced images.
+
+    medjax train --config=classifier_cxr:small --workdir=runs/classifier
+    medjax train --config=classifier_cxr:small_nih --config.data.root=DIR --workdir=runs/classifier_nih
+
+| variant | what | cost |
+|---|---|---|
+| paper | ResNet-18 (11.2M) at 224: No Finding, Mass, Pneumonia of NIH ChestX-ray14, balanced by repetition | an hour on a GPU |
+| small | ResNet-18 of width 16 (0.7M) at 64, the same classes of phantoms | 15 minutes on 2 CPU cores |
+| small_nih | the same net at 96 on No Finding against Pneumonia, beside other labels too | 10 minutes on 2 CPU cores |
+| tiny | for tests | seconds |
+
+The number to reach: 0.9 balanced accuracy on held-out phantoms (`small`). On real images an AUC that the mean grey level alone
+does not reach (the row `grey` of every evaluation; 0.73 on a set of 120 and 120 whose classes differ in brightness).
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+VARIANTS = ("paper", "small", "small_nih", "tiny")
+CLASSES = ("No Finding", "Mass", "Pneumonia")
+
+
+def get_config(variant: str = "paper") -> ConfigDict:
+    """The config of `variant`."""
+    if variant not in VARIANTS:
+        raise ValueError(f"variant {variant!r} is none of {', '.join(VARIANTS)}")
+    config = common.run(
+        "classifier_cxr",
+        variant,
+        method={"name": "classification", "label_smoothing": 0.05, "class_weights": ()},
+        classifier=common.classifier(),
+        optimizer=common.optimizer(learning_rate=1e-3, b1=0.9, schedule="cosine", clip=1.0, warmup=100, weight_decay=1e-2),
+        data=common.data(),
+        train=common.train(epochs=20, ema=0.999, best="balanced_accuracy:max", eval_images=0),
+    )
+    config.data.update(labels="single", classes=CLASSES, balance="oversample", min_per_class=10)
+    config.data.update(image_size=224, load_size=240, crop_size=224, batch_size=32, rotate=5.0)
+    config.data.degradation.steps = ()
+    if variant == "paper":
+        config.train.update(log_every=100, eval_every=1000, save_every=1000, sample_every=4000)
+    if variant == "small":
+        _small(config)
+    if variant == "small_nih":
+        _small_nih(config)
+    if variant == "tiny":
+        _tiny(config)
+    return config
+
+
+def _small(config: ConfigDict) -> None:
+    config.classifier.update(width=16, stem="half", contrast=4.0)
+    config.data.update(source="phantom_cxr", image_size=64, load_size=72, crop_size=64, balance="none", rotate=0.0)
+    config.data.phantom_cxr.update(count=3000, findings=CLASSES)
+    config.train.update(steps=3000, ema=0.99, log_every=25, eval_every=250, save_every=250, sample_every=1000)
+
+
+def _small_nih(config: ConfigDict) -> None:
+    config.classifier.update(width=16, stem="half", contrast=6.0, dropout=0.3)
+    classes = ("No Finding", "Pneumonia")
+    config.data.update(classes=classes, label_mode="any", split=(0.6, 0.15, 0.25), balance="none")
+    config.data.update(image_size=96, load_size=108, crop_size=96, batch_size=16)
+    config.train.update(steps=1200, ema=0.99, log_every=25, eval_every=100, save_every=100, sample_every=600, best="auc:max")
+
+
+def _tiny(config: ConfigDict) -> None:
+    config.classifier.update(width=4, stem="half", contrast=2.0)
+    config.data.update(source="phantom_cxr", image_size=32, load_size=36, crop_size=32, batch_size=4, threads=1)
+    config.data.update(split=(0.5, 0.25, 0.25), min_per_class=2, rotate=0.0)
+    config.data.phantom_cxr.update(count=24, findings=CLASSES)
+    config.optimizer.warmup = 0
+    config.train.update(steps=4, log_every=1, eval_every=2, save_every=2, sample_every=4, progress=False)
