@@ -34,7 +34,7 @@ def detail(examples: Mapping[str, Mapping[str, Array]], *, reference: str = "ref
     cell = WIDTH / (len(labels) + 1)
     figure = Figure(figsize=(WIDTH, (cell * max(ratio, 1) + 0.2) * len(examples) + 0.3))
     grid = figure.subplots(len(examples), len(labels) + 1, squeeze=False)
-    for axes, label in zip(grid[0], (f"{reference}, whole", *labels), strict=True):
+    for axes, label in zip(grid[0], (reference, *labels), strict=True):
         axes.set_title(label, loc="center")
     for row, (name, example) in zip(grid, examples.items(), strict=True):
         truth = plane(example[reference])
