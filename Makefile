@@ -20,10 +20,10 @@ quickstart: $(VENV)/installed
 	$(BIN)/python -m experiments.quickstart --workdir=runs/quickstart
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not slow" --numprocesses=2 --dist=loadfile --durations=15
+	$(BIN)/python -m pytest -m "not slow" --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=15
 
 test-all: $(VENV)/installed
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --durations=15
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=15
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -260,6 +260,7 @@ def test_errors_of_distances_and_of_ratios():
 # ------------------------------------------------------------------------------------------------ what it is worth
 
 
+@pytest.mark.slow
 def test_a_classifier_trained_on_real_on_synthetic_and_on_both(gan_run, synthetic_set, tiny, tmp_path):
     config = tiny("train.steps=2", "train.eval_every=2", "train.sample_every=9", name="classifier_cxr:tiny")
     said = []

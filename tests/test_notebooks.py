@@ -25,6 +25,7 @@ def executed(name, folder):
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's alarm at a slow compilation tells of the machine, not of the notebook
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # these tiny networks compile for longer than they run
         NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
     return notebook
 
