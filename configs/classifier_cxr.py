@@ -67,7 +67,7 @@ def _small_nih(config: ConfigDict) -> None:
 
 
 def _tiny(config: ConfigDict) -> None:
-    config.classifier.update(width=4, stem="half", contrast=2.0)
+    config.classifier.update(depth=10, width=4, stem="half", contrast=2.0)
     config.data.update(source="phantom_cxr", image_size=32, load_size=36, crop_size=32, batch_size=4, threads=1)
     config.data.update(split=(0.5, 0.25, 0.25), min_per_class=2, rotate=0.0)
     config.data.phantom_cxr.update(count=24, findings=CLASSES)

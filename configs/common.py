@@ -187,7 +187,7 @@ def classifier() -> dict:
     """ResNet-18 on one channel."""
     return {
         "name": "resnet_classifier",
-        "depth": 18,  # 18, 34, 50
+        "depth": 18,  # 10, 18, 34, 50
         "width": 64,  # channels of the first of four levels
         "norm": "batch",  # or group
         "stem": "published",  # 7x7 at stride 2 and pooling; half: 3x3 at stride 2; full: 3x3 at stride 1

@@ -199,6 +199,6 @@ def check_reach(tally: Tally, label: str, *, count: int, threshold: float, max_t
     raise ConfigError(
         f"{passed['count']} of {tally.tried} images of {label or 'no label'} passed the threshold {threshold:g} (pass rate "
         f"{passed['rate']:.1%}, 95% interval {low:.1%} to {high:.1%}), so {count} are out of reach within {max_tries} tries: a "
-        f"threshold of {enough:.4f} would let them pass, and {most_passing(threshold):.1%} is the most that an optimal "
+        f"threshold of {enough:.4g} would let them pass, and {most_passing(threshold):.1%} is the most that an optimal "
         "discriminator can let pass (Goodfellow et al. 2014, proposition 1, with Markov's inequality)"
     )

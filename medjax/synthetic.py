@@ -13,6 +13,7 @@ import json
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,13 @@ SHEET_IMAGES, SHEET_SIDE = 8, 256
 
 
 def name_of(label: str, seed: int, number: int) -> str:
-    """An image's name without suffix, which is its patient too: `synthetic_LABEL_SEED_NUMBER`."""
-    return f"synthetic_{re.sub(r'[^A-Za-z0-9+-]+', '_', label).strip('_') or 'unlabelled'}_{seed}_{number:05d}"
+    """An image's name without suffix, which is its patient too: `synthetic_LABEL_SEED_NUMBER`.
+
+    A label that is no file name gets a digest behind what is left of it, so that "A/B" and "A:B" stay two.
+    """
+    word = re.sub(r"[^A-Za-z0-9+-]+", "_", label).strip("_") or "unlabelled"
+    plain = label in ("", word, word.replace("_", " "))
+    return f"synthetic_{word}{'' if plain else f'_{zlib.crc32(label.encode()):08x}'}_{seed}_{number:05d}"
 
 
 def row_of(label: str, name: str, columns: Mapping[str, str]) -> dict[str, str]:

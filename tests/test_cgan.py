@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -309,6 +310,27 @@ class Level(nn.Module):
     def __call__(self, x, *, train=False):
         w = self.param("w", nn.initializers.ones, ())
         return [[w * x.mean((1, 2, 3), keepdims=True)]] if self.judges else w * jnp.ones_like(x)
+
+
+def test_a_guide_moves_the_generator_alone_through_the_augmentation():
+    """G makes w, doubled by the augmentation; its loss is the label's multiple of what the guide sees: dL/dw = 0.5 * 2 * mean."""
+    guide = lambda images, batch: batch["label"] * images.mean((1, 2, 3))  # noqa: E731
+    objective = adversarial(
+        Player(Level(False), optax.sgd(1.0)),
+        Player(Level(True), optax.sgd(0.0)),
+        adversary=losses.Adversary(lambda real, fake: 0.0 * fake.mean(), lambda real, fake: real.mean()),
+        seen=alone,
+        guide=guide,
+        guide_weight=0.5,
+        augment=lambda images, keys: 2 * images,
+    )
+    batch = {name: jnp.ones((2, 4, 4, 1)) for name in ("source", "target")} | {"index": jnp.arange(2), "label": jnp.array([1, 3])}
+    state = objective.init(KEY, batch)
+    moved, metrics = objective.step(state, batch, KEY)
+    assert float(metrics["g_guide"]) == float(metrics["g_loss"]) == 0.5 * 2 * 2
+    assert float(moved.nets["generator"].params["w"]) == 1 - 0.5 * 2 * 2
+    chex.assert_trees_all_equal(moved.nets["discriminator"], state.nets["discriminator"])
+    np.testing.assert_array_equal(objective.evaluate(state, batch, KEY)["g_guide"], [0.5, 1.5])
 
 
 def test_augmentation_is_drawn_apart_for_real_fake_and_generator_and_carries_gradients():

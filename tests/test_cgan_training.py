@@ -10,10 +10,10 @@ import pytest
 from conftest import leaves
 from PIL import Image
 
-from medjax.build import cgan, networks, trained, training
+from medjax.build import cgan, classifier, networks, trained, training, unseen
 from medjax.build import data as build_data
 from medjax.metrics.sliced import sliced_wasserstein
-from medjax.types import ConfigError
+from medjax.types import ConfigError, DataError
 from medjax.writers import read_metrics
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -102,6 +102,30 @@ def test_columns_condition_a_run(tiny):
     _, metrics = jax.eval_shape(objective.step, state, batch, jax.random.key(0))
     assert {"d_class", "g_class"} <= set(metrics)
     training.check_sizes(config, objective, batch)
+
+
+def test_a_classifier_guides_by_its_cross_entropy(tiny, trained_classifier):
+    told = ("data.phantom_cxr.count=36", "method.guide.weight=0.3", f"method.guide.classifier={trained_classifier}")
+    config = tiny(*told, name=NAME)
+    data = build_data.open_data(config)
+    unseen.check_origin(config, data, trained_classifier)  # both deal 36 phantoms alike
+    batch = next(build_data.train_batches(config, data)(0))
+    found = np.asarray(cgan.guide(config)(batch["target"], batch))
+    _, probabilities = classifier.probabilities(trained_classifier)
+    expected = -np.log(np.asarray(probabilities(batch["target"] / 2 + 0.5))[np.arange(len(found)), batch["label"]])
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    objective = networks.objective(config, 4)
+    state = jax.eval_shape(objective.init, jax.random.key(0), batch)
+    assert "g_guide" in jax.eval_shape(objective.step, state, batch, jax.random.key(0))[1]
+    for words, message in (
+        (told[:2], "a guide needs a classifier: set --config.method.guide.classifier=WORKDIR"),
+        ((*told[:1], "method.guide.weight=-1.0"), "guide.weight is at least 0, not -1.0"),
+        ((*told, "data.classes=('Mass','No Finding','Pneumonia')"), "knows No Finding, Mass, Pneumonia, not Mass, No Finding"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            networks.objective(tiny(*words, name=NAME), 4)
+    with pytest.raises(DataError, match="held out here were trained on"):
+        training.train(tiny("data.phantom_cxr.count=30", *told[1:], name=NAME), "nowhere", say=lambda text: None)
 
 
 @pytest.mark.parametrize(

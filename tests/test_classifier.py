@@ -108,8 +108,8 @@ def test_stems_decide_how_fine_the_maps_are(stem, sides):
 
 @pytest.mark.parametrize(
     "options, told",
-    [({"depth": 20}, "depth 18, 34, 50, not 20"), ({"stem": "tiny"}, "stem of published"), ({"norm": "layer"}, "norm of batch"),
-     ({"pool": "sum"}, "mean or max, not 'sum'")],
+    [({"depth": 20}, "depth 10, 18, 34, 50, not 20"), ({"stem": "tiny"}, "stem of published"),
+     ({"norm": "layer"}, "norm of batch"), ({"pool": "sum"}, "mean or max, not 'sum'")],
 )  # fmt: skip
 def test_networks_that_there_are_not(options, told):
     with pytest.raises(ConfigError, match=told):

@@ -266,7 +266,7 @@ def test_an_adapted_net_keeps_its_parameters_where_they_were_and_its_size():
         (VGG(16), (1, 64, 64, 1), r"VGG16 takes \[B, H, W, 3\] of at least 32x32, not \[1, 64, 64, 1\]"),
         (VGG(13), (1, 64, 64, 3), "VGG has depth 16 or 19, not 13"),
         (InceptionV3(), (1, 64, 64, 3), "Inception-v3 takes .* at least 75x75"),
-        (ResNet(20), (1, 64, 64, 3), "ResNet has depth 18, 34, 50, not 20"),
+        (ResNet(20), (1, 64, 64, 3), "ResNet has depth 10, 18, 34, 50, not 20"),
         (DenseNet(), (1, 16, 64, 1), "DenseNet-121 takes .* at least 32x32"),
         (ResnetGenerator(), (1, 30, 32, 1), "multiples of 4 from 8 on, not 30x32"),
         (RRDBNet(scale=3), (1, 8, 8, 1), "enlarges by 8, 4, 2 or 1, not 3"),

@@ -146,15 +146,20 @@ def test_runs_fit_each_other(tmp_path):
                 config = config_of(study, run)
                 if "perceptual" in config.method:
                     config.method.perceptual.weight = 0.0  # no published weights here
+                if "guide" in config.method:
+                    config.method.guide.weight = 0.0  # nor a trained classifier
                 networks.objective(config, 10)
             small, large = config_of(study, f"cgan_{study.main}").data, config_of(study, "srgan").data
             assert small.crop_size * large.scale == large.image_size and large.crop_size % large.scale == 0
             assert (large.source, large.classes, large.split) == (small.source, small.classes, small.split)
-        assert set(scale.synthetic) == set(scale.utility) == set(scale.gans) == {"phantom", "nih"}
+        assert set(scale.synthetic) == set(scale.utility) == set(scale.gans) - {"guided"} == {"phantom", "nih"}
     small = Study(tmp_path, "small", "files", str(tmp_path))
     assert {k: v for k, v in configs.flatten(config_of(small, "cgan_phantom")) if not k.startswith("train.")} == {
         k: v for k, v in configs.flatten(configs.get("cgan_cxr:small")) if not k.startswith("train.")
     }
+    guide, judge, guided = (config_of(small, name) for name in ("guide_phantom", "classifier_phantom", "cgan_guided"))
+    assert guide.seed != judge.seed and guided.method.guide.classifier == str(small.folder("guide_phantom"))
+    assert guided.init_from == str(small.gan("phantom")) and small.classifier("guided") == small.classifier("phantom")
     assert config_of(small, "cgan_phantom").train.steps == configs.get("cgan_cxr:small").train.steps
 
 
@@ -317,4 +322,4 @@ def test_memory_is_measured_in_order_until_time_is_up(tmp_path, monkeypatch):
 
 def test_every_run_is_named_by_what_it_is():
     assert {run.kind for run in RUNS.values()} == {"generator", "classifier", "enlarger"}
-    assert [name for name, run in RUNS.items() if run.kind == "generator"] == ["cgan_phantom", "cgan_nih"]
+    assert [name for name, run in RUNS.items() if run.kind == "generator"] == ["cgan_phantom", "cgan_guided", "cgan_nih"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 
 import jax
@@ -77,6 +78,12 @@ def test_the_folder_is_a_data_set_that_says_it_is_synthetic(tmp_path):
         assert image.text["Description"] == "synthetic: made by a computer, of no patient; run x"
     assert json.loads((tmp_path / "out" / "provenance.json").read_text()) == {"images": 6}
     assert {"generator", "writing", "kept"} == set(outcome.ms_per_image()) and outcome.images == {"generator": 8, "writing": 6}
+
+
+def test_labels_that_are_no_file_names_keep_names_of_their_own():
+    labels = ("No Finding", "A/B", "A:B", "A B", "", "unlabelled/")
+    names = [synthetic.name_of(label, 0, 1) for label in labels]
+    assert len(set(names)) == len(labels) and names[0] == "synthetic_No_Finding_0_00001" and names[3] == "synthetic_A_B_0_00001"
 
 
 def test_the_contact_sheet_has_a_row_for_each_label(tmp_path):
@@ -440,5 +447,5 @@ def test_images_pass_through_super_resolution(gan_run, sr_run, synthetic_set, tm
 def test_names():
     assert synthetic.name_of("No Finding", 2, 31) == "synthetic_No_Finding_2_00031"
     assert synthetic.name_of("Pleural_Thickening", 0, 1) == "synthetic_Pleural_Thickening_0_00001"
-    assert synthetic.name_of("../x", 0, 1) == "synthetic_x_0_00001"
+    assert re.fullmatch("synthetic_x_[0-9a-f]{8}_0_00001", synthetic.name_of("../x", 0, 1))
     assert synthetic.name_of("", 0, 1) == "synthetic_unlabelled_0_00001"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.labelled.runs import Study
+from experiments.labelled.runs import JUDGES, Study
 from medjax import results
 from medjax.build import evaluation
 from medjax.writers import read_metrics
@@ -34,7 +34,8 @@ def gather(study: Study) -> Results:
     for images in study.sets:
         judge = study.classifier(images)
         place, asked = study.place / "evaluations", {"classifier": judge, "progress": study.progress}
-        found.classifiers[images] = scored(judge, place / f"classifier_{images}", progress=study.progress)
+        if JUDGES[images] == images:
+            found.classifiers[images] = scored(judge, place / f"classifier_{images}", progress=study.progress)
         found.generators[images] = [
             scored(study.gan(images, seed), place / f"cgan_{images}" / f"seed_{seed}", **asked) for seed in range(study.seeds)
         ]

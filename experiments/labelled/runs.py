@@ -1,4 +1,5 @@
-"""The study's runs: on each set of images a generator and a classifier that judges it, and one super-resolution in two phases.
+"""The study's runs: on each set of images a generator and a classifier that judges it; on phantoms a second phase of the
+generator, which another classifier guides; and one super-resolution in two phases.
 
 Every run is an ordinary workdir of `medjax train`: `runs/cgan_phantom/seed_0`, `runs/cgan_nih/seed_0`, and of the others
 `runs/NAME`, as their training is not repeated. Super-resolution is trained on the images that the
@@ -24,22 +25,28 @@ from medjax.types import DataError
 
 
 class Run(NamedTuple):
-    """What sets a run apart. kind: generator, classifier or enlarger; images: of a set, or "" for those of the claims."""
+    """What sets a run apart. kind: generator, classifier or enlarger; images: of a set, or "" for those of the claims; seed: what
+    is added to the study's.
+    """
 
     label: str
     kind: str
     images: str = ""
+    seed: int = 0
 
 
 RUNS: dict[str, Run] = {
     "cgan_phantom": Run("CGAN on phantoms", "generator", "phantom"),
-    "classifier_phantom": Run("classifier of phantoms", "classifier", "phantom"),
+    "guide_phantom": Run("classifier of phantoms that guides", "classifier", "phantom"),
+    "cgan_guided": Run("CGAN on phantoms, guided", "generator", "guided"),
+    "classifier_phantom": Run("classifier of phantoms", "classifier", "phantom", seed=1),  # no judge of what it guided
     "cgan_nih": Run("CGAN on NIH images", "generator", "nih"),
     "classifier_nih": Run("classifier of NIH images", "classifier", "nih"),
     "srresnet": Run("super-resolution, pixel loss", "enlarger"),
     "srgan": Run("super-resolution, GAN phase", "enlarger"),
 }
-SETS = {"phantom": "phantoms", "nih": "NIH chest X-rays"}
+SETS = {"phantom": "phantoms", "guided": "phantoms, guided", "nih": "NIH chest X-rays"}
+JUDGES = {"phantom": "phantom", "guided": "phantom", "nih": "nih"}  # whose classifier judges the generator of a set
 FOLDER = "cxr_nih"  # below the folder of the data
 FILES, PHANTOMS = "files", "phantoms"
 
@@ -57,8 +64,8 @@ class Study(common.Study):
 
     @property
     def sets(self) -> tuple[str, ...]:
-        """The sets of images; phantoms, whose findings are known, are always there."""
-        return tuple(SETS) if self.real else ("phantom",)
+        """The sets of images, each with a generator; phantoms, whose findings are known, are always there."""
+        return tuple(name for name in self.scale.gans if self.real or name != "nih")
 
     @property
     def main(self) -> str:
@@ -68,7 +75,8 @@ class Study(common.Study):
     @property
     def runs(self) -> tuple[str, ...]:
         """The runs in order."""
-        return tuple(name for name, run in RUNS.items() if run.images in ("", *self.sets))
+        there = [name for name, run in RUNS.items() if run.images in ("", *self.sets)]
+        return tuple(name for name in there if name != "guide_phantom" or "guided" in self.sets)
 
     @property
     def place(self) -> Path:
@@ -85,8 +93,8 @@ class Study(common.Study):
         return self.folder(f"cgan_{images}", seed)
 
     def classifier(self, images: str) -> Path:
-        """The workdir of the classifier of a set."""
-        return self.folder(f"classifier_{images}")
+        """The workdir of the classifier that judges the generator of a set."""
+        return self.folder(f"classifier_{JUDGES[images]}")
 
     def nih(self) -> str:
         """The folder of the NIH images."""
@@ -103,6 +111,9 @@ def config_of(study: Study, name: str, seed: int = 0) -> ConfigDict:
         variant, overrides = scale.gans[run.images]
         config = configs.get(variant, list(overrides))
         config.data.root = study.nih() if run.images == "nih" else ""
+        if run.images == "guided":
+            config.init_from = str(study.gan("phantom", seed))
+            config.method.guide.classifier = str(study.folder("guide_phantom"))
     elif run.kind == "classifier":
         variant, overrides = scale.classifiers[run.images]
         config = configs.get(variant, list(overrides))
@@ -111,7 +122,7 @@ def config_of(study: Study, name: str, seed: int = 0) -> ConfigDict:
         config = _enlarger(study, name)
     if name in scale.steps and scale.steps[name]:
         config.train.update(steps=scale.steps[name], epochs=0)
-    config.seed = seed
+    config.seed = seed + run.seed
     config.train.update(tensorboard=False, progress=study.progress)
     return config
 

@@ -59,18 +59,19 @@ SCALES: dict[str, Scale] = {
         memory="tiny", batches=(1,), forms=("plain",), memory_seconds=0.5, audited=4, audit_size=64,
         flops={4: ("cgan_cxr:tiny", ("generator.features=2",))},
     ),
-    # Seconds a step on 2 CPU cores: CGAN 0.22, classifier 0.3 on phantoms and 0.5 on NIH images, SRResNet 0.1, SRGAN 0.3.
+    # Seconds a step on 2 CPU cores: CGAN 0.22, classifier 0.12 on phantoms and 0.5 on NIH images, SRResNet 0.1, SRGAN 0.3.
     "small": Scale(
-        gans={"phantom": ("cgan_cxr:small", ()), "nih": ("cgan_cxr:small_nih", ())},
+        gans={"phantom": ("cgan_cxr:small", ()), "guided": ("cgan_cxr:small_guided", ()), "nih": ("cgan_cxr:small_nih", ())},
         classifiers={"phantom": ("classifier_cxr:small", ()), "nih": ("classifier_cxr:small_nih", ())},
         first=("srgan_cxr:srresnet_small", ("data.crop_size=192",)), second=("srgan_cxr:small", ("data.crop_size=128",)),
-        steps={"cgan_nih": 4000, "classifier_phantom": 1500, "classifier_nih": 600, "srresnet": 1500, "srgan": 400}, checks=4,
-        enlarged=240, tried=160, wanted=16, synthetic={"phantom": 400, "nih": 96}, gap=48, most=192,
-        utility={"phantom": 1000, "nih": 300}, memory="paper", batches=(1, 4, 16), forms=FORMS, memory_seconds=420.0, audited=60,
+        steps={"cgan_nih": 4000, "guide_phantom": 1500, "classifier_phantom": 4000, "classifier_nih": 600, "srresnet": 1000,
+               "srgan": 300},
+        checks=4, enlarged=240, tried=160, wanted=16, synthetic={"phantom": 400, "nih": 96}, gap=48, most=192,
+        utility={"phantom": 1000, "nih": 200}, memory="paper", batches=(1, 4, 16), forms=FORMS, memory_seconds=420.0, audited=60,
         audit_size=256, flops={32: ("cgan_cxr:paper", _NARROW), 64: ("cgan_cxr:paper", ())},
     ),
     "paper": Scale(
-        gans={"phantom": ("cgan_cxr:small", ()), "nih": ("cgan_cxr:paper", ())},
+        gans={"phantom": ("cgan_cxr:small", ()), "guided": ("cgan_cxr:small_guided", ()), "nih": ("cgan_cxr:paper", ())},
         classifiers={"phantom": ("classifier_cxr:small", ()), "nih": ("classifier_cxr:paper", ())},
         first=("srgan_cxr:srresnet", ()), second=("srgan_cxr:paper", ()), steps={"srresnet": 0, "srgan": 0}, checks=20,
         enlarged=4000, tried=2000, wanted=200, synthetic={"phantom": 800, "nih": 5000}, gap=1000, most=5000,

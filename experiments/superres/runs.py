@@ -156,7 +156,7 @@ def write_volumes(study: Study) -> None:
 def open_all(study: Study) -> Opened:
     """The images of every modality, dealt as they were where a run was begun, whatever has come into their folder since.
 
-    Raises DataError where there are no X-rays; CT and MR may be absent.
+    Raises DataError where there are no X-rays; the folders of CT and MR may be absent, and what is in them must be sound.
     """
     if not study.real:
         write_volumes(study)
@@ -168,7 +168,7 @@ def open_all(study: Study) -> Opened:
         try:
             found.data[run.pairs] = build_data.open_data(config_of(study, name), study.folder(name))
         except DataError as error:
-            if run.modality == "cxr":
+            if run.modality == "cxr" or not study.real or Path(study.images(run.modality)).is_dir():
                 raise
             found.absent[run.modality] = str(error)
     found.runs = tuple(name for name in study.scale.steps if RUNS[name].modality not in found.absent)

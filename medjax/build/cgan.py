@@ -20,6 +20,7 @@ from medjax.models.cgan import Generator, Sizes
 from medjax.models.conditional_discriminator import ConditionalDiscriminator
 from medjax.objective import Metrics, Objective, Player
 from medjax.objectives.cgan import class_loss
+from medjax.objectives.classification import cross_entropy
 from medjax.state import TrainState
 from medjax.types import Array, ConfigError, to_unit
 
@@ -66,10 +67,35 @@ def cgan(config: ConfigDict, generator: Player, discriminator: Player) -> Object
         adversary=losses.adversary(m.adversary),
         auxiliary=partial(class_loss, columns=columns) if asked else None,
         auxiliary_weight=m.auxiliary_weight,
+        guide=guide(config),
+        guide_weight=m.guide.weight,
         augment=lambda images, keys: diffaugment(keys, images, policy=policy),
         gradient_penalty=losses.r1(m.r1) if m.r1 else None,
         microbatch=config.train.microbatch,
     )
+
+
+def guide(config: ConfigDict) -> Callable[[Array, Mapping[str, Array]], Array] | None:
+    """`(images [B, H, W, 1] in [-1, 1], batch) -> [B]`: the cross-entropy by which the classifier of `config.method.guide` misses
+    each label, its weights fixed; None where `weight` is 0. ConfigError for no classifier, or one of other classes.
+    """
+    section, classes = config.method.guide, tuple(config.data.classes)
+    if not section.weight >= 0:
+        raise ConfigError(f"config.method.guide.weight is at least 0, not {section.weight}")
+    if not section.weight:
+        return None
+    if not section.classifier:
+        raise ConfigError(
+            "a guide needs a classifier: set --config.method.guide.classifier=WORKDIR of a run of classifier_cxr on the same "
+            "images, or train without it by --config.method.guide.weight=0"
+        )
+    from medjax.build import classifier  # which reads runs, and so all of `build`
+
+    known, logits = classifier.logits(section.classifier)
+    if config.data.labels != "single" or known != classes:
+        told = f"{', '.join(known)}, not {', '.join(classes) if config.data.labels == 'single' else 'images without labels'}"
+        raise ConfigError(f"the classifier {section.classifier} knows {told}")
+    return lambda images, batch: cross_entropy(logits(images), batch["label"])
 
 
 def score(objective: Objective, state: TrainState, batch: Mapping[str, Array], key: jax.Array) -> Metrics:

@@ -14,7 +14,7 @@ from medjax.build import networks
 from medjax.build.classification import score
 from medjax.build.trained import Model, Task, load
 from medjax.state import Net
-from medjax.types import Array, ConfigError
+from medjax.types import Array, ConfigError, to_unit
 from medjax.weights.preprocess import Preprocess
 
 LAYERS = ("pool",)
@@ -76,6 +76,17 @@ def probabilities(workdir: str | Path, *, which: str = "best") -> tuple[tuple[st
         return model.objective.predict(state, {"source": x, "target": x}, key)["label"]
 
     return tuple(model.config.data.classes), lambda images: run(model.state.nets["classifier"], images)
+
+
+def logits(workdir: str | Path, *, which: str = "best") -> tuple[tuple[str, ...], Callable[[Array], Array]]:
+    """The classes of a classifier of one class an image, and images `[B, H, W, 1]` in [-1, 1] to logits `[B, K]`, resized as
+    above; differentiable, for losses. Raises ConfigError for a classifier of several classes an image.
+    """
+    model = load_classifier(workdir, which=which)
+    if model.config.data.labels != "single":
+        raise ConfigError(f"{workdir} tells several classes of an image, where one is wanted")
+    module, net, prepare = _module(model), model.state.nets["classifier"], _preprocess(model)
+    return tuple(model.config.data.classes), lambda x: module.apply({"params": net.params, **net.stats}, prepare(to_unit(x)))
 
 
 class _Pooled:

@@ -22,6 +22,7 @@ from medjax.types import CheckpointError, ConfigError
 FREE_FIELDS = (
     "data.root", "data.threads", "data.verify", "train.remat", "train.progress", "train.tensorboard", "train.compilation_cache",
     "init_from", "evaluation.baselines", "evaluation.samples", "data.mri_pairs.cache", "method.perceptual.weights",
+    "method.guide.classifier",
 )  # fmt: skip
 _PACKAGES = ("medjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scikit-image", "pillow")
 

@@ -57,6 +57,8 @@ def load(workdir: str | Path, *, which: str = "best", optional: Sequence[str] = 
     plain.train.ema = 0.0  # the weights read are the average already
     if "perceptual" in plain.method:
         plain.method.perceptual.weight = 0.0  # a prediction needs no loss, and no file of a published network
+    if "guide" in plain.method:
+        plain.method.guide.weight = 0.0  # nor the classifier that guided the training
     objective = networks.objective(plain, num_steps=1)
     state = jax.eval_shape(objective.init, jax.random.key(0), blank(config))
     state = state._replace(nets={n: net for n, net in state.nets.items() if n in weights or n not in optional})

@@ -70,6 +70,8 @@ def train(
     data = build_data.open_data(config, workdir if (workdir / "config.json").exists() else None)
     if config.init_from:
         unseen.check_origin(config, data, config.init_from)
+    if "guide" in config.method and config.method.guide.weight:
+        unseen.check_origin(config, data, config.method.guide.classifier)
     steps = num_steps(config, len(data.splits["train"]))
     objective = networks.objective(config, steps)
     batches = build_data.train_batches(config, data)

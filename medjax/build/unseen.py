@@ -18,7 +18,8 @@ HELD_OUT = ("validation", "test")
 
 
 def check_origin(config: ConfigDict, data: Data, origin: str | Path) -> None:
-    """DataError where the run in `origin`, whose weights are taken, was trained on a patient who is held out of `data`.
+    """DataError where the run in `origin`, whose weights are taken or guide the training, was trained on a patient who is held
+    out of `data`.
 
     Patients are known by the names of images, so only a run on the same data set in the same place can tell; one that learns
     from the images it is scored on (`config.data.self_supervised`) says so by itself.

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from medjax import formats
+from medjax.data.recent import Recent
 from medjax.data.records import Images, Record, Source, cached, label_counts, patient_note, patient_of, some, subset, verify
 from medjax.data.tables import NIH_LABELS, actualmed, nih_cxr14
 from medjax.types import ConfigError, DataError
@@ -23,6 +24,17 @@ __all__ = [
 ]  # fmt: skip
 
 ValueRange = formats.ValueRange
+
+
+def _draw(key: Hashable) -> Images:
+    from medjax.data.phantom import radiograph
+
+    seed, index, size, dose, finding = key
+    return {"image": radiograph(seed, index, size=size, dose=dose, finding=finding).image}
+
+
+# One drawing takes as long as training on it: the sources of a process that ask for the same one share it.
+_DRAWN = Recent(_draw, max_bytes=1 << 28)
 
 
 def phantom_cxr(
@@ -42,7 +54,6 @@ def phantom_cxr(
       dose: exposure relative to normal.
       findings: names taken in turn; None leaves each patient's finding to the phantom.
     """
-    from medjax.data.phantom import radiograph
     from medjax.data.phantom.patient import FINDINGS, sample_patient
 
     if count < 1:
@@ -60,7 +71,7 @@ def phantom_cxr(
         return Record(name, name, (), (patient.finding,), patient.view, patient.sex, patient.age, extra)
 
     def load(i: int) -> Images:
-        stored = radiograph(seed, i, size=size, dose=dose, finding=finding(i)).image
+        stored = _DRAWN((seed, i, size, dose, finding(i)))["image"]
         return {"target": (stored.astype(np.float32) / 65535)[..., None]}
 
     return Source("phantom_cxr", tuple(map(record, range(count))), load, tuple(FINDINGS))

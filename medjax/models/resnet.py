@@ -1,4 +1,4 @@
-"""ResNet-18, 34 and 50 (He et al. 2016) in torchvision's layout (v1.5: the stride is in the 3x3 convolution).
+"""ResNet-10, 18, 34 and 50 (He et al. 2016) in torchvision's layout (v1.5: the stride is in the 3x3 convolution).
 
 `ResNet` reads published weights and, narrower or with another stem, is trained here as `Classifier`.
 
@@ -25,7 +25,7 @@ from medjax.models.blocks import Dropout, make_norm
 from medjax.models.layers import Conv2d, check_input, max_pool
 from medjax.types import Array, ConfigError
 
-BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 STEMS = {"published": (7, 2, True), "half": (3, 2, False), "full": (3, 1, False)}
 """Name: (kernel, stride, whether a max pooling of stride 2 follows); the smaller ones are for images of 64 to 128 pixels."""
 NORMS = ("batch", "group")
@@ -58,8 +58,8 @@ class Residual(nn.Module):
 class ResNet(nn.Module):
     """`{layer: array}`: relu (the stem), layer1 ... layer4, pool `[B, 512 or 2048]`, and with the classifier logits.
 
-    depth: 18, 34 or 50. channels: of the input (3 as published). width: channels of the first level (64 as published), doubled
-    at each of the other three. norm: batch (as published) or group. stem: one of `STEMS`.
+    depth: 10 (one block at each level), 18, 34 or 50. channels: of the input (3 as published). width: channels of the first
+    level (64 as published), doubled at each of the other three. norm: batch (as published) or group. stem: one of `STEMS`.
     """
 
     depth: int = 18

@@ -26,11 +26,11 @@ from medjax.types import Array, Batch, ConfigError, Key, PyTree
 Scores = list[list[Array]]  # per scale: feature maps, the last of them the logits
 Compare = Callable[[Array, Array], Array]  # (prediction, target) -> [B]
 Critic = Callable[[Array], Array]  # images -> [B], the sum of each one's logits
-PASSES = ("d_real", "d_fake", "g_real", "g_fake")  # of training through D
+PASSES = ("d_real", "d_fake", "g_real", "g_fake", "g_guide")  # of training through D and through the guide
 
 
 class Given(NamedTuple):
-    """What a step knows of each image before it is taken, `[B, ...]`: G's inputs, for each pass the key of D's augmentation."""
+    """What a step knows of each image before it is taken, `[B, ...]`: G's inputs, for each pass the key of its augmentation."""
 
     batch: Batch
     inputs: tuple[PyTree, ...]
@@ -64,6 +64,8 @@ def adversarial(
     feature_matching_weight: float = 0.0,
     auxiliary: Callable[[Scores, Batch], Array] | None = None,
     auxiliary_weight: float = 1.0,
+    guide: Callable[[Array, Batch], Array] | None = None,
+    guide_weight: float = 1.0,
     augment: Callable[[Array, Key], Array] = lambda images, keys: images,
     gradient_penalty: Callable[[Critic, Array], Array] | None = None,
     microbatch: int = 0,
@@ -76,6 +78,8 @@ def adversarial(
       reconstruction, perceptual: `(fake, target) -> [B]`, terms of G alone.
       auxiliary: `(scores, batch) -> [B]`, a loss of D's output that both players descend: D on real images, G on its
         own (AC-GAN, Odena et al. 2017, eq. 2 and 3, where D leaves out the class of what G made).
+      guide: `(images, batch) -> [B]`, a loss of G's images by what was trained before, such as the cross-entropy of a classifier;
+        a term of G alone, of images augmented as for D, with draws of their own.
       augment: `(images, keys)`, a key `[B]` for each image, differentiable, of the first thing D is called with, in every
         pass of training and never at test time; real and fake have draws of their own, and G's gradient flows through its
         (Zhao et al. 2020, eq. 4-6).
@@ -128,6 +132,8 @@ def adversarial(
             terms["g_features"] = feature_matching_weight * feature_matching(real, out)
         if auxiliary is not None:
             terms["g_class"] = auxiliary_weight * auxiliary(out, batch).mean()
+        if guide is not None:
+            terms["g_guide"] = guide_weight * guide(augment(fake, given.keys["g_guide"]), batch).mean()
         return sum(terms.values()), terms
 
     def init(key: Key, batch: Batch) -> TrainState:
@@ -194,6 +200,8 @@ def adversarial(
         terms |= {name: weight * fn(fake, batch["target"]) for name, (weight, fn) in compared.items()}
         if auxiliary is not None:
             terms["g_class"] = auxiliary_weight * auxiliary(out, batch)
+        if guide is not None:
+            terms["g_guide"] = guide_weight * guide(fake, batch)
         return {"g_loss": sum(terms.values()), **terms}
 
     return Objective(init, step, predict, sample, evaluate)

@@ -35,6 +35,8 @@ def cgan(
     discriminator_weight: float = 1.0,
     auxiliary: Callable[[Scores, Batch], Array] | None = None,
     auxiliary_weight: float = 1.0,
+    guide: Callable[[Array, Batch], Array] | None = None,
+    guide_weight: float = 1.0,
     feature_matching_weight: float = 0.0,
     augment: Callable[[Array, Key], Array] = lambda images, keys: images,
     gradient_penalty: Callable[[Critic, Array], Array] | None = None,
@@ -47,6 +49,7 @@ def cgan(
       latent: length of z. In training every place in a batch draws its own; `predict` and `sample` are one draw, image
         `index` that of (key, index), and read `index` and the columns alone.
       auxiliary: as for `adversarial`; `class_loss` for a discriminator with heads.
+      guide: as for `adversarial`; the cross-entropy of a classifier trained before, where D is blind to what tells classes apart.
 
     The rest is as for `adversarial`. `evaluate` also gives, of each image, `d_real` and `d_fake`: 1 where D tells the real image,
     and the one generated of its condition, for what it is. Far from the training's values, D knows its images by heart.
@@ -61,6 +64,8 @@ def cgan(
         discriminator_weight=discriminator_weight,
         auxiliary=auxiliary,
         auxiliary_weight=auxiliary_weight,
+        guide=guide,
+        guide_weight=guide_weight,
         feature_matching_weight=feature_matching_weight,
         augment=augment,
         gradient_penalty=gradient_penalty,
