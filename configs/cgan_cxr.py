@@ -14,7 +14,7 @@ High-Resolution Synthetic Chest X-ray Generation".
 | small_nih | the same on No Finding against Pneumonia, beside other labels too | under 45 minutes on 2 CPU cores |
 | tiny | for tests | seconds |
 
-The number to reach: a classifier of balanced accuracy 0.9 on real phantoms tells the classes of `small`'s images with 0.8; two
+The number to reach: a classifier of balanced accuracy 0.9 on real phantoms tells classes of `small_guided` with 0.8; two
 images of a class no more alike than real ones (MS-SSIM within 20%), and no nearer to the training set than held-out ones. The
 paper prints three images and no FID, and its 5,000 Pneumonia images do not exist: NIH has 1,431, of which 322 show nothing
 else, so classes come equally often by repetition. Its width is not stated; this one would take its twelve hours at 96% of
