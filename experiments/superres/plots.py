@@ -33,8 +33,8 @@ def details(study: Study, opened: Opened, results: Results, pairs: str) -> list[
     side = next(iter(found.values()))[1].shape
     names = ", ".join(f"{case} `{data.source.names[i]}`" for case, i in chosen.items())
     caption = (
-        f"{heading(pairs)}: test images by the PSNR of the L1 phase ({names}). {told(side)}. PSNR: of the whole image. Grey"
-        " levels are not stretched."
+        f"{heading(pairs)}: test images by the PSNR of the L1 phase, near-empty ones left out ({names}). {told(side)}."
+        " PSNR: of the whole image. Grey levels are not stretched."
     )
     return [report.figure(figures.detail(shown), caption)]
 
