@@ -11,6 +11,7 @@ from conftest import leaves
 from PIL import Image
 
 from medjax.build import cgan, classifier, networks, trained, training, unseen
+from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.metrics.sliced import sliced_wasserstein
 from medjax.types import ConfigError, DataError
@@ -102,6 +103,14 @@ def test_columns_condition_a_run(tiny):
     _, metrics = jax.eval_shape(objective.step, state, batch, jax.random.key(0))
     assert {"d_class", "g_class"} <= set(metrics)
     training.check_sizes(config, objective, batch)
+
+
+def test_a_run_from_before_there_were_guides_is_still_itself(run, tiny, long_gan, tmp_path):
+    content = json.loads((run[0] / "config.json").read_text())
+    del content["config"]["method"]["guide"], content["config"]["discriminator"]["contrast"]
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    configs.check_same(tiny(*long_gan, name=NAME), tmp_path)
+    networks.objective(configs.read(tmp_path), 1)
 
 
 def test_a_classifier_guides_by_its_cross_entropy(tiny, trained_classifier):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -91,7 +92,7 @@ def guide(config: ConfigDict) -> Callable[[Array, Mapping[str, Array]], Array] |
         )
     from medjax.build import classifier  # which reads runs, and so all of `build`
 
-    known, logits = classifier.logits(section.classifier)
+    known, logits = classifier.logits(Path(section.classifier).expanduser())
     if config.data.labels != "single" or known != classes:
         told = f"{', '.join(known)}, not {', '.join(classes) if config.data.labels == 'single' else 'images without labels'}"
         raise ConfigError(f"the classifier {section.classifier} knows {told}")

@@ -22,7 +22,6 @@ from medjax.types import CheckpointError, ConfigError
 FREE_FIELDS = (
     "data.root", "data.threads", "data.verify", "train.remat", "train.progress", "train.tensorboard", "train.compilation_cache",
     "init_from", "evaluation.baselines", "evaluation.samples", "data.mri_pairs.cache", "method.perceptual.weights",
-    "method.guide.classifier",
 )  # fmt: skip
 _PACKAGES = ("medjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scikit-image", "pillow")
 
@@ -196,8 +195,11 @@ def _with_defaults(stored: dict[str, Any]) -> dict[str, Any]:
     common = _load_module(config_folder() / "common.py")
     sections = {"data": common.data(), "train": common.train(), "optimizer": common.optimizer()}
     sections["evaluation"] = common.evaluation()
-    if stored.get("method", {}).get("name") == "pix2pix":
+    name = stored.get("method", {}).get("name")
+    if name == "pix2pix":
         sections["method"] = {"perceptual": common.perceptual()}
+    if name == "cgan":
+        sections |= {"method": {"guide": {"weight": 0.0, "classifier": ""}}, "discriminator": {"contrast": 0.0}}
     return _merged(sections, stored)
 
 

@@ -70,10 +70,11 @@ def train(
     data = build_data.open_data(config, workdir if (workdir / "config.json").exists() else None)
     if config.init_from:
         unseen.check_origin(config, data, config.init_from)
-    if "guide" in config.method and config.method.guide.weight:
+    if "guide" in config.method and config.method.guide.weight and config.method.guide.classifier:
         unseen.check_origin(config, data, config.method.guide.classifier)
     steps = num_steps(config, len(data.splits["train"]))
     objective = networks.objective(config, steps)
+    set_up_jax(config)  # again: a guide was read under the settings of its own run
     batches = build_data.train_batches(config, data)
     example = next(batches(0))  # the first file is read before anything is written
     check_sizes(config, objective, example)

@@ -1,4 +1,4 @@
-"""ResNet-10, 18, 34 and 50 (He et al. 2016) in torchvision's layout (v1.5: the stride is in the 3x3 convolution).
+"""ResNet-18, 34 and 50 (He et al. 2016) in torchvision's layout (v1.5: the stride is in the 3x3 convolution), and 10 like them.
 
 `ResNet` reads published weights and, narrower or with another stem, is trained here as `Classifier`.
 
