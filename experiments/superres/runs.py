@@ -168,7 +168,7 @@ def open_all(study: Study) -> Opened:
         try:
             found.data[run.pairs] = build_data.open_data(config_of(study, name), study.folder(name))
         except DataError as error:
-            if run.modality == "cxr" or not study.real or Path(study.images(run.modality)).is_dir():
+            if run.modality == "cxr" or Path(study.images(run.modality)).is_dir():
                 raise
             found.absent[run.modality] = str(error)
     found.runs = tuple(name for name in study.scale.steps if RUNS[name].modality not in found.absent)
