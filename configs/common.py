@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
+from configs.sources import source_options
+
 
 def data() -> dict:
     """Chest X-rays degraded as paper 000 does: noise sigma 15, 3x3 blur, JPEG 50, at the size trained on."""
     return {
-        "source": "nih_cxr14",  # any of source_options()
+        "source": "nih_cxr14",  # any of configs/sources.py
         "root": "",  # "": $MEDJAX_DATA/<the source's folder>
         **source_options(),
         "limit": 0,  # images used at most, drawn by the seed; 0: all
@@ -16,6 +18,7 @@ def data() -> dict:
         "split": (0.8, 0.1, 0.1),  # train, validation, test: shares of the patients, or numbers of patients (9, 1, 3)
         "folds": 0,  # from 3 on, patients are dealt into so many folds: `fold` is tested, the next validated on
         "fold": 0,
+        "split_file": "",  # the patients of each split, one file for all stages of a study: see medjax split
         "split_seed": 0,
         "image_size": 256,  # side of the images scored
         "load_size": 286,  # training images are resized to this before the crop; 0: native resolution
@@ -27,6 +30,7 @@ def data() -> dict:
         "zoom": 0.0,  # and grow or shrink by up to this share
         "elastic": {"alpha": 0.0, "sigma": 16.0},  # pixels: displacement (root mean square) and how far it is smooth
         "prefilter": "",  # of inputs, in training and testing: median (3x3) or gaussian (sigma 1); targets are never filtered
+        "match": (),  # training images of two pools are dropped until both have the same: grey, body
         "balance": "none",  # oversample: classes (without labels: modalities) come equally often, by repetition
         "self_supervised": False,  # trained, validated and tested on the same images: for one image without a set
         "batch_size": 1,
@@ -43,6 +47,7 @@ def data() -> dict:
             "size": 0,  # the side at which it applies; 0: what the model sees, after resizing and cropping
             "gaussian_noise": {"sigma": 15.0},  # of 255
             "poisson_noise": {"dose": 200.0},
+            "low_dose": {"photons": 500.0, "latitude": 3.0},
             "gaussian_blur": {"sigma": 1.0},
             "box_blur": {"size": 3},
             "motion_blur": {"length": 9.0},
@@ -50,105 +55,6 @@ def data() -> dict:
             "contrast": {"gain": 0.6},
             "down_up": {"factor": 2.0},
             "downsample": {"resampler": "bicubic"},  # by data.scale, antialiased; or nearest, box, bilinear, lanczos
-        },
-    }
-
-
-def source_options() -> dict:
-    """What each kind of source can be told; () and "" leave it to the source."""
-    mixed = {"kinds": ()}  # other kinds, KIND or KIND:FOLDER, the folder below data.root; options are those of each kind
-    return {**phantom_options(), **image_options(), **volume_options(), "mixed": mixed}
-
-
-def phantom_options() -> dict:
-    """Simulated images, drawn at run time."""
-    return {
-        "phantom_cxr": {
-            "count": 0,  # how many
-            "dose": 1.0,  # exposure relative to normal
-            "findings": (),  # taken in turn: No Finding, Mass, Pneumonia, COPD
-        },
-        "phantom_mri": {
-            "count": 0,  # heads
-            "size": 0,  # pixels along a slice; 0: what the run is trained on
-            "direction": ("T1", "T2"),
-            "plane": "axial",
-            "range_mm": (),  # lowest and highest position from the middle of the brain; (): all of it
-            "step_mm": 0.0,
-            "context": 0,
-            "fov_mm": 208.0,
-            "percentiles": (0.0, 99.5),
-            "field": 1.5,  # tesla: 1.5 or 3.0
-            "lesions": True,
-            "veiled": 0.25,  # share of the lesions that no T1-weighted image shows
-            "bias": 0.2,  # amplitude of the coil's field
-            "snr": 40.0,  # of white matter
-            "stripped": False,  # everything outside the brain at 0
-        },
-        "phantom_digits": {"count": 0, "pair": "degraded"},
-    }
-
-
-def image_options() -> dict:
-    """Files of images."""
-    return {
-        "nih_cxr14": {
-            "labels": (),  # only images with one of these
-            "label_mode": "any",  # any: beside others; single: alone
-            "views": ("AP", "PA"),
-            "images": "",  # the folder, where the same names lie in several
-            "missing": "error",  # or skip: images that the table names and are not there
-        },
-        "actualmed": {"views": ("AP", "PA"), "images": "", "missing": "error"},
-        "pairs": {
-            "value_range": (),  # stored values at black and white, e.g. (0,4095) for 12 bits in 16
-            "patient_pattern": "",  # regular expression whose first group is the patient in a file's name
-        },
-        "folder": {"value_range": (), "patient_pattern": "", "recursive": False, "modality": ""},  # modality: CXR, CT, MR
-        "mnist": {"pair": "degraded"},  # or inverted
-    }
-
-
-def volume_options() -> dict:
-    """Slices of volumes: NIfTI files and DICOM series."""
-    return {
-        "mri_pairs": {
-            "direction": ("T1", "T2"),  # source and target contrast, as file names have them
-            "plane": "axial",  # axial, coronal, sagittal
-            "slices": "mm",  # by position; or index: by number, which shows other anatomy in every subject
-            "range_mm": (),  # lowest and highest position from the middle of the head; (): all
-            "index_range": (),  # first and last slice, for slices=index
-            "step_mm": 0.0,  # between slices; 0: every slice
-            "context": 0,  # neighbouring slices on either side as channels
-            "fov_mm": 0.0,  # side of the canvas; 0: the widest head
-            "percentiles": (0.0, 99.5),  # of the values inside the head that become 0 and 1
-            "mask": "auto",  # the head: support of a skull-stripped volume, else otsu
-            "registration": "refuse",  # pairs that do not fit; or rigid: registered by mutual information
-            "cache": "",  # a folder for what was measured of each pair; "": in the user's cache folder; off: none
-            "min_foreground": 0.02,  # slices whose head covers less of the canvas are left out
-            "subjects": "",  # regular expression of the names kept
-            "exclude": "",  # and of those left out
-            "missing": "error",  # or skip: subjects with one contrast only
-        },
-        "volumes": {
-            "plane": "axial",
-            "window": (-1000.0, 400.0),  # values that become 0 and 1, HU for CT; (): percentiles inside the body
-            "percentiles": (0.0, 99.5),
-            "range_mm": (),
-            "step_mm": 0.0,
-            "fov_mm": 0.0,
-            "names": "",  # regular expression of the volumes opened
-            "patient_pattern": "",
-            "bad": "error",  # or skip: volumes that cannot be used
-        },
-        "mri_slices": {
-            "contrast": "T1",  # of the files called NAME-T1.nii.gz
-            "plane": "axial",
-            "percentiles": (0.0, 99.5),
-            "range_mm": (),  # from the middle of the grid
-            "step_mm": 0.0,
-            "fov_mm": 0.0,
-            "bad": "error",
         },
     }
 
@@ -231,6 +137,7 @@ def train(**changes: object) -> dict:
         "sample_colours": "",  # a colour map for a second copy of the sample sheets' pictures, e.g. viridis
         "needs_init": False,  # a second phase: refuses to begin without init_from
         "best": "psnr:max",  # the checkpoint kept beside the two latest; step:max is the last one validated
+        "patience": 0,  # the run ends after so many validations in a row without a better score of `best`; 0: never
         "tensorboard": True,
         "progress": True,
         "compilation_cache": "~/.cache/medjax/xla",  # "": none
@@ -242,7 +149,7 @@ def evaluation() -> dict:
     """What `medjax evaluate` prints beside the model."""
     return {
         "samples": 0,  # of each class, for a run that makes images from labels; 0: as many as there are real ones
-        # filters tuned on validation images: gaussian, median, bilateral, nlm, tv, wavelet, clahe;
+        # filters tuned on validation images: gaussian, median, bilateral, nlm, tv, wavelet, clahe, equalise, gamma;
         # maps of intensity fitted to training images: linear, monotone
         "baselines": ("gaussian", "median", "bilateral", "nlm", "tv", "wavelet", "clahe"),
         # LPIPS and distances between sets over these networks, where their weights are at hand

@@ -1,5 +1,5 @@
-"""The command line: `medjax train | evaluate | enhance | synthesize | distance | compare | import-weights |
-export-weights | inspect`.
+"""The command line: `medjax train | evaluate | enhance | synthesize | degrade | split | distance | compare |
+import-weights | export-weights | inspect`.
 
 `main(argv)` returns the exit status: 0; 1 for data, files and checkpoints that cannot be used or where some file failed;
 2 for a wrong flag, config or combination. Errors are one sentence on stderr.
@@ -16,12 +16,13 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from medjax import __version__, cli_compare, cli_synthesize
+from medjax import __version__, cli_compare, cli_led, cli_synthesize
 from medjax.types import ConfigError, MedjaxError
 
 # XLA's fused CPU convolutions slow training; an unknown flag aborts the process, so only versions that know it get it.
 _CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 _CPU_FLAG_VERSIONS = ("0.10.",)
+_DRAWN = ("sampler", "steps", "start", "enhancer", "condition")  # flags of `enhance` that are for runs of diffusion
 
 
 def set_cpu_flags() -> None:
@@ -79,14 +80,16 @@ def _enhance(args: argparse.Namespace, overrides: list[str]) -> int:
 
     common = {"which": args.checkpoint, "overwrite": args.overwrite, "deidentify": args.deidentify}
     volumetric = config.read(args.workdir).data.source in volumes.VOLUMETRIC if args.workdir.is_dir() else False
-    if volumetric and (args.scale or args.tile or args.samples):
-        raise ConfigError("--scale, --tile and --samples are for images; this run takes volumes")
+    sampling = {name: getattr(args, name) for name in _DRAWN if getattr(args, name) is not None}
+    if volumetric and (args.scale or args.tile or args.samples or sampling):
+        flags = ", ".join(f"--{name}" for name in ("scale", "tile", "samples", *_DRAWN))
+        raise ConfigError(f"{flags} are for images; this run takes volumes")
     if not volumetric and args.plane:
         raise ConfigError("--plane is for volumes; this run takes images")
     if volumetric:
         outcome = volumes.enhance(args.workdir, args.inputs, args.output, plane=args.plane, **common)
     else:
-        options = {"scale": args.scale, "tile": args.tile, "num_samples": args.samples}
+        options = {"scale": args.scale, "tile": args.tile, "num_samples": args.samples, "sampling": sampling}
         outcome = evaluation.enhance(args.workdir, args.inputs, args.output, **options, **common)
     print(f"{len(outcome.written)} {'volumes' if volumetric else 'images'} written to {args.output}")
     for _, reason in outcome.failed:
@@ -158,6 +161,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--scale", choices=("trained", "native"), default="", help="pixel grid (default: that of training)")
     sub.add_argument("--tile", type=int, default=0, help="side of the tiles at --scale=native")
     sub.add_argument("--samples", type=int, default=0, help="draws behind a standard-deviation map beside each image")
+    sub.add_argument("--sampler", help="of a run of diffusion: ddpm, ddim or dpm2m (default: that of its config)")
+    sub.add_argument("--steps", type=int, help="of a run of diffusion: calls of the denoiser for an image")
+    sub.add_argument("--start", type=int, help="of a run of diffusion: steps of noise that the start image gets; 0: noise alone")
+    sub.add_argument("--enhancer", metavar="RUN", help="of a run of diffusion: a run of CycleGAN, which makes the start image")
+    sub.add_argument("--condition", choices=("source", "enhanced"), help="of a run of diffusion: what it is shown")
     sub.add_argument("--checkpoint", choices=("best", "latest"), default="best")
     sub.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     sub.add_argument("--plane", choices=("axial", "coronal", "sagittal"), default="", help="slices of volumes (default: trained)")
@@ -166,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("synthesize", cli_synthesize.run, cli_synthesize.TEXT)
     cli_synthesize.add_arguments(sub)
 
+    cli_led.add_commands(command)
     _add_comparisons(command)
     sub = command("inspect", _inspect, "Look at a data folder before any training.")
     sub.add_argument("data", type=Path, metavar="DATA")
@@ -214,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.showwarning = lambda message, *_, **__: print(f"medjax: warning: {message}", file=sys.stderr)
     try:
         overrides = _overrides(rest)
-        if overrides and args.command not in ("train", "import-weights"):
+        if overrides and args.command not in ("train", "import-weights", "split"):
             raise ConfigError(f"medjax {args.command} takes the config of its workdir and no --config flags")
         return args.run(args, overrides)
     except MedjaxError as error:

@@ -14,21 +14,24 @@ format, depth and range of what was read, and its field of view; one bad file do
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from medjax import formats, rng
+from medjax.outputs import Outcome, free, plan
 from medjax.tiling import blended, reflected
 from medjax.types import Array, ConfigError, DataError, MedjaxError, to_signed, to_unit
 
 Predict = Callable[[np.ndarray], Array]  # [B, h, w, 1] in [-1, 1] -> the same
-Enhance = Callable[[np.ndarray, np.ndarray], Array]  # tiles [B, h, w, 1] in [-1, 1], their numbers int32 [B]
+# tiles [B, h, w, 1] in [-1, 1], their numbers int32 [B], the image's pixels [row, column] they begin at, int32 [B, 2]
+Enhance = Callable[[np.ndarray, np.ndarray, np.ndarray], Array]
 Sample = Callable[[Array, np.ndarray, np.ndarray], Array]  # key, source [B, h, w, 1], index int32 [B] -> [B, h, w, 1]
+Draw = Callable[[Array, np.ndarray, np.ndarray], Array]  # key, tiles [B, h, w, 1], where they begin int32 [B, 2] -> the same
 
 LANCZOS, BICUBIC, BILINEAR = Image.Resampling.LANCZOS, Image.Resampling.BICUBIC, Image.Resampling.BILINEAR
 
@@ -45,7 +48,8 @@ def _at_trained_size(enhance: Enhance, image: np.ndarray, size: tuple[int, int])
     fitted = tuple(max(1, min(s, round(n * factor))) for n, s in zip(image.shape[:2], size, strict=True))
     small = to_signed(resize(image, fitted).clip(0, 1))
     y, x = (reflected(n, np.arange(s)) for n, s in zip(fitted, size, strict=True))
-    result = np.asarray(enhance(small[y[:, None], x[None, :]][None], np.zeros(1, np.int32)), np.float32)[0]
+    given = small[y[:, None], x[None, :]][None], np.zeros(1, np.int32), np.zeros((1, 2), np.int32)
+    result = np.asarray(enhance(*given), np.float32)[0]
     if not np.isfinite(result).all():
         raise DataError("the model's output is not finite")
     return small, result[: fitted[0], : fitted[1]]
@@ -72,16 +76,22 @@ def enhance_image(
     size: the pixel grid of training (height, width), for `scale="trained"`; another aspect is kept, the rest mirrored.
     Raises ConfigError for options that do not fit together, DataError where the output is not finite.
     """
+    tiling = dict(tile=tile, overlap=overlap, blend=blend, align=align, batch_size=batch_size, factor=factor)
+    return _enhanced(lambda x, *_: predict(x), image, scale=scale, size=size, on_progress=on_progress, **tiling)
+
+
+def _enhanced(
+    enhance: Enhance, image: np.ndarray, *, scale: str = "native", size: tuple[int, int] | None = None, **tiling: Any
+) -> np.ndarray:
     if image.ndim != 3 or image.shape[2] != 1:
         raise DataError(f"an image of shape [H, W, 1] is needed, not {list(image.shape)}")
-    _check_scale(scale, size, factor)
+    _check_scale(scale, size, tiling.get("factor", 1))
     if scale == "native":
-        options = dict(tile=tile, overlap=overlap, blend=blend, align=align, batch_size=batch_size, factor=factor)
-        out = blended(lambda x, index: predict(x), image, on_progress=on_progress, **options)
+        out = blended(enhance, image, **tiling)
         out += 1
         out /= 2
         return np.clip(out, 0, 1, out=out)
-    before, after = _at_trained_size(lambda x, index: predict(x), image, size)
+    before, after = _at_trained_size(enhance, image, size)
     out = resize(to_unit(after) - to_unit(before), image.shape[:2], resampler=BICUBIC).copy()
     out += image
     return np.clip(out, 0, 1, out=out)
@@ -115,9 +125,10 @@ def deviation_image(
         raise ConfigError(f"a standard deviation needs at least 2 samples, not {num_samples}")
     keys = [jax.random.fold_in(key, draw) for draw in range(num_samples)]
 
-    def deviation(x: np.ndarray, index: np.ndarray) -> np.ndarray:
+    def deviation(x: np.ndarray, index: np.ndarray, place: np.ndarray) -> np.ndarray:
         mean = squares = 0.0
-        for n, draw in enumerate(_draws(sample, keys, x, index), start=1):  # Welford's running form: no stack of draws
+        for n, each in enumerate(keys, start=1):  # Welford's running form: no stack of draws
+            draw = to_unit(np.asarray(sample(each, x, index), np.float64))  # clipped, as what is stored and shown is
             shift = draw - mean
             mean = mean + shift / n
             squares = squares + shift * (draw - mean)
@@ -129,75 +140,41 @@ def deviation_image(
     return resize(_at_trained_size(deviation, image, size)[1], image.shape[:2], resampler=BILINEAR)
 
 
-def _draws(sample: Sample, keys: Sequence[Array], x: np.ndarray, index: np.ndarray) -> Iterator[np.ndarray]:
-    """Each draw in [0, 1], as what is stored and shown is clipped there."""
-    for key in keys:
-        yield to_unit(np.asarray(sample(key, x, index), np.float64))
-
-
-class Outcome(NamedTuple):
-    """What became of the files: images written, maps of deviation written, and (input, reason) of those that failed."""
-
-    written: list[Path]
-    maps: list[Path]
-    failed: list[tuple[Path, str]]
-
-
-def _images(given: Path) -> list[Path]:
-    return formats.list_images(given, recursive=True) if given.is_dir() else [given]
-
-
-def plan(
-    inputs: Sequence[str | Path],
-    output_dir: str | Path,
+def drawn_image(
+    key: Array,
+    draw: Draw,
+    image: np.ndarray,
     *,
-    listed: Callable[[Path], Sequence[Path]] = _images,
-    renamed: Callable[[str], str] = lambda name: name,
-) -> list[tuple[Path, Path]]:
-    """(input, output) for each image in `inputs`, files or folders (searched to their depth, their structure kept).
+    num_samples: int = 1,
+    on_progress: Callable[[float], None] | None = None,
+    **options: Any,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The mean of `num_samples` draws of an image, as `enhance_image` has it, and from two on their standard deviation.
 
-    listed: what an input holds: itself, or what lies below it; images by default. renamed: an output's name from its
-    input's. No two outputs have the same name: of two that would, the second gets `_2`. What already lies in an output
-    folder inside an input folder is left out. Raises DataError where an input is absent or nothing is found, ConfigError
-    where an output would replace an input.
+    draw: key, tiles `[B, h, w, 1]` in [-1, 1] and the pixel `[row, column]` that each begins at, int32 `[B, 2]` -> the same
+        shape, with noise that belongs to each pixel's own position, so that tiles are parts of one draw and no seam shows.
     """
-    output_dir, found = Path(output_dir), {}
-    for given in map(Path, inputs):
-        if not given.exists():
-            raise DataError(f"{given}: no such file or folder")
-        for path in listed(given):
-            whole, here = path.resolve(), given.resolve()
-            if whole != here and output_dir.resolve() != here and output_dir.resolve() in (whole, *whole.parents):
-                continue
-            relative = Path(whole.name) if whole == here else path.relative_to(given)
-            found.setdefault(whole, (path, relative.with_name(renamed(relative.name))))
-    if not found:
-        raise DataError(f"{', '.join(map(str, inputs))}: nothing to enhance")
-    taken: set[str] = set()
-    planned = [(path, _free(output_dir / relative, taken)) for path, relative in found.values()]
-    for _, output in planned:
-        if output.resolve() in found:
-            raise ConfigError(f"{output}: the output would replace an input; give another output folder")
-    return planned
+    import jax
 
-
-def _free(path: Path, taken: set[str]) -> Path:
-    """`path`, or where that is taken `NAME_2`, `NAME_3`, ...; compared without case, as some file systems do."""
-    candidate, number = path, 1
-    ending = formats.volume_suffix(path) or path.suffix
-    while str(candidate).casefold() in taken:
-        number += 1
-        candidate = path.with_name(f"{path.name[: len(path.name) - len(ending)]}_{number}{ending}")
-    taken.add(str(candidate).casefold())
-    return candidate
+    if num_samples < 1:
+        raise ConfigError(f"an image is the mean of at least 1 draw, not {num_samples}")
+    mean = squares = 0.0
+    for n in range(num_samples):
+        told = on_progress and (lambda share, n=n: on_progress((n + share) / num_samples))
+        of_draw = lambda x, index, place, n=n: draw(jax.random.fold_in(key, n), x, place)  # noqa: E731
+        one = _enhanced(of_draw, image, on_progress=told, **options)
+        before, mean = mean, mean + (one - mean) / np.float32(n + 1)
+        squares = squares + (one - before) * (one - mean)
+    return mean, np.sqrt(squares / np.float32(num_samples - 1)) if num_samples > 1 else None
 
 
 def enhance_files(
-    predict: Predict,
+    predict: Predict | None,
     inputs: Sequence[str | Path],
     output_dir: str | Path,
     *,
     sample: Sample | None = None,
+    draw: Draw | None = None,
     num_samples: int = 0,
     key: Array | None = None,
     overwrite: bool = False,
@@ -210,12 +187,14 @@ def enhance_files(
 
     num_samples: from 2 on, `NAME_std.tiff` is written beside each image: the standard deviation of so many draws of
         `sample` (seeded by `key` and the output's name), float32, in the stored units of the image.
+    draw: of a model that draws its images: each is the mean of `num_samples` draws, the map their standard deviation; see
+        `drawn_image`. `predict` and `sample` are not called.
     value_range: stored values at black and white where they are not those of the type (see `formats.read`), or of each path.
     derivation: what a DICOM output says about how it came about; see `formats.Derivation`.
     overwrite: without it an output that exists is a failure of that file. options: as for `enhance_image`.
     A file that cannot be read, enhanced or written is reported in `failed` and the rest go on. Raises as `plan` does.
     """
-    if num_samples and (sample is None or key is None or num_samples < 2):
+    if draw is None and num_samples and (sample is None or key is None or num_samples < 2):
         raise ConfigError("a map of deviation needs a model that samples, a key, and at least 2 samples")
     outcome = Outcome([], [], [])
     planned = plan(inputs, output_dir)
@@ -223,17 +202,22 @@ def enhance_files(
     with tqdm(planned, unit="image", disable=not progress) as bar:
         for path, output in bar:
             bar.set_postfix_str(path.name)
-            map_path = _free(output.with_name(f"{output.stem}_std.tiff"), taken) if num_samples else None
+            map_path = free(output.with_name(f"{output.stem}_std.tiff"), taken) if num_samples > 1 else None
             options["on_progress"] = lambda share, name=path.name: bar.set_postfix_str(f"{name} {share:.0%}")
             try:
                 if not overwrite and (output.exists() or (map_path is not None and map_path.exists())):
                     raise DataError(f"{output}: exists already and is not overwritten unless asked")
                 options["value_range"] = value_range(path) if callable(value_range) else value_range
-                if map_path is not None:
-                    draws = rng.named(key, str(output.relative_to(output_dir)))
+                draws = None if key is None else rng.named(key, str(output.relative_to(output_dir)))
+                if draw is not None:
+                    options |= {"num_samples": max(1, num_samples), "derivation": derivation}
+                    _write_drawn(draws, draw, path, output, map_path, **options)
+                elif map_path is not None:
                     _write_map(draws, sample, path, map_path, num_samples=num_samples, **options)
+                if map_path is not None:
                     outcome.maps.append(map_path)
-                _write_enhanced(predict, path, output, derivation=derivation, **options)
+                if draw is None:
+                    _write_enhanced(predict, path, output, derivation=derivation, **options)
                 outcome.written.append(output)
             except Exception as error:  # whatever is wrong with one file must not cost the user the others
                 cause = str(error) if isinstance(error, MedjaxError) else f"{type(error).__name__}: {error}"
@@ -255,6 +239,22 @@ def _write_enhanced(
 def _write_map(key: Array, sample: Sample, path: Path, output: Path, *, value_range: Any = None, **options: Any) -> None:
     """Deviations are small: in the image's own 8 bits they would round to nothing, so they are stored as floats."""
     image, encoding = formats.read(path, value_range=value_range)
+    _save_map(output, deviation_image(key, sample, image, **options), encoding)
+
+
+def _save_map(path: Path, deviation: np.ndarray, encoding: formats.Encoding) -> None:
     plain = formats.Encoding(format="tiff", dtype="float32", low=0.0, high=float(encoding.high) - float(encoding.low))
+    os.makedirs(path.parent, exist_ok=True)
+    formats.write(path, deviation, plain)
+
+
+def _write_drawn(
+    key: Array, draw: Draw, path: Path, output: Path, map_path: Path | None, *, value_range: Any, derivation: Any, **options: Any
+) -> None:
+    """The mean of the draws as the image, their deviation as the map."""
+    image, encoding = formats.read(path, value_range=value_range)
+    mean, deviation = drawn_image(key, draw, image, **options)
     os.makedirs(output.parent, exist_ok=True)
-    formats.write(output, deviation_image(key, sample, image, **options), plain)
+    if deviation is not None:
+        _save_map(map_path, deviation, encoding)
+    formats.write(output, mean, encoding, derivation=derivation)

@@ -137,6 +137,36 @@ class Stopper:
             signal.signal(number, handler)
 
 
+class Patience:
+    """Ends a run whose validation score has not been bettered by the last `patience` validations (Prechelt 1998).
+
+    scores: the values of the last validation, `{"step", name: value}`; history: (step, value) of the validations before this
+    hook began, so that a resumed run ends where the unbroken one would have. Call it after each validation; `stopped` tells
+    the rest, None while the run goes on.
+    """
+
+    def __init__(
+        self, scores: Callable[[], Mapping[str, float]], *, metric: str, mode: str, patience: int, history: Sequence[tuple] = ()
+    ) -> None:
+        self._scores, self.metric, self._sign, self.patience = scores, metric, 1 if mode == "max" else -1, patience
+        self.best: tuple[int, float] | None = None
+        self.waited, self.stopped = 0, None
+        for step, value in history:
+            self._see(int(step), float(value))
+
+    def _see(self, step: int, value: float) -> None:
+        better = self.best is None or self._sign * (value - self.best[1]) > 0
+        self.best, self.waited = ((step, value), 0) if better else (self.best, self.waited + 1)
+        if self.patience and self.waited >= self.patience:
+            self.stopped = f"{self.metric} was best at step {self.best[0]} ({self.best[1]:.4g}); ended early at step {step}"
+
+    def __call__(self, step: int, state: TrainState, metrics: Metrics) -> bool:
+        scores = self._scores()
+        if scores.get("step") == step and self.metric in scores:
+            self._see(step, float(scores[self.metric]))
+        return self.stopped is not None
+
+
 @jax.jit
 def all_finite(state: TrainState) -> jax.Array:
     """Whether every floating array of the state is finite."""

@@ -7,12 +7,13 @@ functions of logits: `generator(real, fake)` and `discriminator(real, fake)`, ea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from medjax.metrics.quality import K2, gaussian_window
 from medjax.types import Array, ConfigError
 
 
@@ -78,6 +79,52 @@ def perceptual(
     return loss
 
 
+def structure(prediction: Array, source: Array) -> Array:
+    """1 minus the structure term of SSIM, mean over windows, `[B]` (StillGAN: Ma et al. 2021): what an enhancement may change is
+    brightness and contrast, not how neighbours vary together.
+
+    Images `[B, H, W, C]` in [-1, 1], H and W at least 11, are compared in [0, 1] as (s_xy + c) / (s_x s_y + c) with Wang's
+    Gaussian window (11x11, sigma 1.5), c = K2^2 / 2, over the windows inside the image. Variances have 1e-6 added in the
+    denominator, so that gradients stay bounded where a window is flat. Raises ConfigError for smaller images.
+    """
+    if min(prediction.shape[1:3]) < len(gaussian_window()):
+        raise ConfigError(f"the structure loss needs images of 11 pixels or more, not {prediction.shape[1:3]}")
+    x, y = (prediction + 1) / 2, (source + 1) / 2
+    mean_x, mean_y = _window(x), _window(y)
+    var_x, var_y = (jnp.maximum(_window(v * v) - m * m, 0) for v, m in ((x, mean_x), (y, mean_y)))
+    covariance, c = _window(x * y) - mean_x * mean_y, K2**2 / 2
+    return 1 - _per_image((covariance + c) / (jnp.sqrt((var_x + 1e-6) * (var_y + 1e-6)) + c))
+
+
+def _window(images: Array) -> Array:
+    """The Gaussian mean of every window inside the image, channels apart."""
+    weights = gaussian_window().tolist()
+    size = len(weights)
+    for axis in (1, 2):
+        count = images.shape[axis] - size + 1
+        images = sum(w * jax.lax.slice_in_dim(images, i, i + count, axis=axis) for i, w in enumerate(weights))
+    return images
+
+
+def illumination(images: Array, *, tiles: Sequence[int] = (8, 4)) -> Array:
+    """How unevenly lit images are, `[B]` (StillGAN's illumination regularisation: Ma et al. 2021): the mean distance of the
+    means of tiles from the mean of the image, in [0, 1], averaged over grids of `tiles` x `tiles`.
+
+    The published tiles are 48 and 96 pixels of a crop of 384, on fundus images. Of `images` `[B, H, W, C]` in [-1, 1] a side
+    that the grid does not divide is cropped in the middle. Raises ConfigError for a grid finer than the image.
+    """
+    found = []
+    for count in tiles:
+        height, width = (n // count for n in images.shape[1:3])
+        if count < 1 or min(height, width) < 1:
+            raise ConfigError(f"illumination over {count} x {count} tiles needs larger images than {images.shape[1:3]}")
+        top, left = ((n - count * side) // 2 for n, side in zip(images.shape[1:3], (height, width), strict=True))
+        inside = (images[:, top : top + count * height, left : left + count * width] + 1) / 2
+        means = inside.reshape(len(images), count, height, count, width, -1).mean((2, 4))
+        found.append(_per_image(jnp.abs(means - inside.mean((1, 2))[:, None, None])))
+    return sum(found) / len(found)
+
+
 class Adversary(NamedTuple):
     """A pair of scalar losses over logits of any shape; `uses_real`: whether the generator's needs the real logits."""
 
@@ -92,6 +139,13 @@ def vanilla() -> Adversary:
         generator=lambda real, fake: jax.nn.softplus(-fake).mean(),
         discriminator=lambda real, fake: jax.nn.softplus(-real).mean() + jax.nn.softplus(fake).mean(),
     )
+
+
+def minimax() -> Adversary:
+    """The game as it is written (Goodfellow et al. 2014, eq. 1): the generator minimises log(1 - D(fake)), whose slope vanishes
+    where D tells it apart; `vanilla` is the form that trains.
+    """
+    return vanilla()._replace(generator=lambda real, fake: -jax.nn.softplus(fake).mean())
 
 
 def lsgan() -> Adversary:
@@ -128,6 +182,7 @@ def relativistic_average(*, of: Adversary | None = None) -> Adversary:
 
 ADVERSARIES: dict[str, Callable[[], Adversary]] = {
     "vanilla": vanilla,
+    "minimax": minimax,
     "lsgan": lsgan,
     "hinge": hinge,
     "relativistic_average": relativistic_average,

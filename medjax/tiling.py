@@ -67,7 +67,7 @@ def reflected(length: int, index: np.ndarray) -> np.ndarray:
 
 
 def blended(
-    enhance: Callable[[np.ndarray, np.ndarray], Array],
+    enhance: Callable[[np.ndarray, np.ndarray, np.ndarray], Array],
     image: np.ndarray,
     *,
     tile: int = 256,
@@ -80,8 +80,9 @@ def blended(
 ) -> np.ndarray:
     """Apply `enhance` to the tiles of `image` `[H, W, 1]` in [0, 1] and join the results, unclipped: `[factor H, factor W, 1]`.
 
-    enhance: tiles `[batch_size, tile, tile, 1]` in [-1, 1], numbers int32 `[batch_size]` -> `[batch_size, factor * tile,
-        factor * tile, 1]`, any range. tile, overlap, blend, align: pixels of the image.
+    enhance: tiles `[batch_size, tile, tile, 1]` in [-1, 1], numbers int32 `[batch_size]`, the pixel `[row, column]` of the
+        image at which each begins int32 `[batch_size, 2]` -> `[batch_size, factor * tile, factor * tile, 1]`, any range.
+    tile, overlap, blend, align: pixels of the image.
     on_progress: called with the fraction done. Raises DataError where a result is not finite.
     """
     height, width = image.shape[:2]
@@ -92,16 +93,17 @@ def blended(
     to_rows, to_columns = (tiles_along(factor * n, **finer) for n in (height, width))
     places = [(i, j) for i in range(len(rows.starts)) for j in range(len(columns.starts))]
     out = np.zeros((factor * height, factor * width), np.float32)
-    batch = np.zeros((batch_size, tile, tile, 1), np.float32)
+    batch, corner = np.zeros((batch_size, tile, tile, 1), np.float32), np.zeros((batch_size, 2), np.int32)
     for first in range(0, len(places), batch_size):
         now = places[first : first + batch_size]
         for slot in range(batch_size):  # a last batch is filled up with its own last tile: one shape, one compile
             i, j = now[min(slot, len(now) - 1)]
             y = reflected(height, rows.starts[i] + np.arange(tile))
             x = reflected(width, columns.starts[j] + np.arange(tile))
+            corner[slot] = rows.starts[i], columns.starts[j]
             batch[slot, :, :, 0] = to_signed(image[y[:, None], x[None, :], 0])
         index = np.minimum(first + np.arange(batch_size), len(places) - 1).astype(np.int32)
-        result = np.asarray(enhance(batch.copy(), index), np.float32)[..., 0]
+        result = np.asarray(enhance(batch.copy(), index, corner.copy()), np.float32)[..., 0]
         if not np.isfinite(result).all():
             raise DataError("the model's output is not finite")
         for (i, j), piece in zip(now, result, strict=False):

@@ -157,6 +157,57 @@ def gan_run(unbroken_gan) -> Path:
 
 
 @pytest.fixture(scope="session")
+def unbroken_diffusion(tiny, tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
+    """The workdir of a run of led_diffusion:tiny, and every array of its last state by path."""
+    from medjax.build import training
+
+    workdir = tmp_path_factory.mktemp("diffusion") / "run"
+    with without_expensive_passes():
+        state = training.train(tiny(name="led_diffusion:tiny"), workdir, say=lambda text: None)
+    return workdir, leaves(state)
+
+
+@pytest.fixture(scope="session")
+def diffusion_run(unbroken_diffusion) -> Path:
+    """The workdir of that run. Copy it before changing anything in it."""
+    return unbroken_diffusion[0]
+
+
+@pytest.fixture(scope="session")
+def long_cyclegan() -> tuple[str, ...]:
+    """The overrides of a run of led_cyclegan:tiny that is interrupted."""
+    return ("train.steps=6", "train.save_every=3", "train.eval_every=6", "train.sample_every=6", "data.threads=2")
+
+
+@pytest.fixture(scope="session")
+def unbroken_cyclegan(tiny, long_cyclegan, tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
+    """The workdir of that run from end to end, and every array of its last state by path."""
+    from medjax.build import training
+
+    workdir = tmp_path_factory.mktemp("cyclegan") / "cyclegan"
+    with without_expensive_passes():
+        state = training.train(tiny(*long_cyclegan, name="led_cyclegan:tiny"), workdir, say=lambda text: None)
+    return workdir, leaves(state)
+
+
+@pytest.fixture(scope="session")
+def cyclegan_run(unbroken_cyclegan) -> Path:
+    """The workdir of that run. Copy it before changing anything in it."""
+    return unbroken_cyclegan[0]
+
+
+@pytest.fixture(scope="session")
+def led_pairs(cyclegan_run, tmp_path_factory) -> Path:
+    """The pairs that the command makes of it. Copy them before changing anything."""
+    from medjax.cli import main
+
+    folder = tmp_path_factory.mktemp("pairs") / "pairs"
+    with without_expensive_passes():
+        assert main(["degrade", f"--workdir={cyclegan_run}", f"--output={folder}"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
 def trained_classifier(tiny, tmp_path_factory) -> Path:
     """The workdir of a run of classifier_cxr:tiny on 36 phantoms. Copy it before changing anything in it."""
     from medjax.build import training

@@ -66,6 +66,16 @@ def test_gaussian_and_median_by_hand():
     assert baselines.gaussian(spike, sigma=1.0)[4, 4] == pytest.approx(1 / weights.sum() ** 2, rel=1e-5)
 
 
+def test_maps_of_the_whole_image_undo_what_they_can():
+    rows = np.linspace(0, 1, 256, dtype=np.float32)[None].repeat(64, 0)
+    dark = rows**2
+    assert np.abs(baselines.gamma(dark, exponent=0.5) - rows).max() < 1e-6
+    assert baselines.tune("gamma", [dark], [rows])["exponent"] == 0.5
+    flat = baselines.equalise(dark)  # every level as often as any other: the ramp comes back
+    assert np.abs(flat - rows).max() < 0.07 and (np.diff(flat[0]) >= 0).all()
+    assert set(baselines.tune("equalise", [dark], [rows])) == {"bins"}
+
+
 def test_tune_refuses_what_it_cannot_do():
     with pytest.raises(ConfigError, match="unknown baseline 'bm3d'.*nlm"):
         baselines.tune("bm3d", [], [])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import gpu_check
-from experiments.benchmarks import devices, train_step
+from experiments.benchmarks import devices, sampling, train_step
 from experiments.benchmarks.workers import Worker, WorkerError, environment
 from medjax.build import config as configs
 from medjax.build import networks
@@ -159,6 +159,7 @@ def test_peer_takes_the_same_step():
 # ------------------------------------------------------------------------------------------------------ GPU check
 
 
+@pytest.mark.slow
 def test_gpu_check_in_its_reduced_form(tmp_path, capsys):
     assert gpu_check.main(["--quick", "--configs=restorer_cxr", f"--output={tmp_path / 'gpu.json'}"]) == 0
     result = json.loads((tmp_path / "gpu.json").read_text())
@@ -236,3 +237,12 @@ def test_shards_of_features_are_one_pass(quick_compile, monkeypatch):
     assert found["images_per_second"] > 0
     one, two = (next(features.batches(i, i + 1, 1)) for i in (0, 1))
     assert one.shape == (1, 299, 299, 1) and abs(one - two).max() > 0.1
+
+
+def test_sampling_compiles_once_and_holds_as_much_for_more_steps(tmp_path, capsys):
+    words = ["--config=led_diffusion:tiny", "--size=32", "--batch=2", "--steps=2,9", "--samplers=dpm2m"]
+    assert sampling.main([*words, f"--output={tmp_path / 'deep' / 'sampling.json'}"]) == 0
+    few, many = json.loads((tmp_path / "deep" / "sampling.json").read_text())["rows"]
+    assert few["compiled"] == many["compiled"] == 1 and few["finite"] and many["finite"]
+    assert many["temporary_mib"] == pytest.approx(few["temporary_mib"], abs=0.01)
+    assert "dpm2m     9 steps: 1 compiled" in capsys.readouterr().out

@@ -10,7 +10,7 @@ import pytest
 from conftest import leaves
 from PIL import Image
 
-from medjax.build import cgan, classifier, networks, trained, training, unseen
+from medjax.build import cgan, checks, classifier, networks, trained, training, unseen
 from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.metrics.sliced import sliced_wasserstein
@@ -102,7 +102,7 @@ def test_columns_condition_a_run(tiny):
     state = jax.eval_shape(objective.init, jax.random.key(0), batch)
     _, metrics = jax.eval_shape(objective.step, state, batch, jax.random.key(0))
     assert {"d_class", "g_class"} <= set(metrics)
-    training.check_sizes(config, objective, batch)
+    checks.sizes(config, objective, batch)
 
 
 def test_a_run_from_before_there_were_guides_is_still_itself(run, tiny, long_gan, tmp_path):

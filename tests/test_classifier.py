@@ -18,7 +18,7 @@ from scipy.signal import convolve
 
 from medjax import evaluate, report, results
 from medjax.baselines import grey
-from medjax.build import classifier, compare, compare_files, evaluation, kinds, networks, training
+from medjax.build import checks, classifier, compare, compare_files, evaluation, kinds, networks
 from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build.trained import blank, load
@@ -308,7 +308,7 @@ def test_validation_logs_what_is_of_the_whole_set(run):
     assert all({"loss", "accuracy", "balanced_accuracy", "auc"} <= set(row) for row in seen) and len(seen) == 2
     with pytest.raises(ConfigError, match="train.best is 'psnr:max'; a validation gives accuracy, auc, balanced_accuracy, loss"):
         config = configs.get("classifier_cxr:tiny", ["train.best=psnr:max"])
-        training.check_sizes(config, networks.objective(config, 1), blank(config))
+        checks.sizes(config, networks.objective(config, 1), blank(config))
 
 
 def test_two_runs_are_compared_as_classifiers(run, tmp_path):

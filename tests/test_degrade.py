@@ -46,6 +46,17 @@ def test_poisson_noise_has_variance_level_over_dose(level):
     assert noisy.mean() == pytest.approx(level, rel=0.01) and noisy.var() == pytest.approx(level / 50, rel=0.05)
 
 
+@pytest.mark.parametrize("level", [0.2, 0.7])
+def test_low_dose_has_the_noise_of_its_counts(level):
+    """The logarithm of N counts has a standard deviation of 1 / sqrt(N), and a mean that is higher by 1 / 2N."""
+    noisy = d.low_dose(np.full((200, 200, 1), level, np.float32), generator(0), photons=2000, latitude=3.0)
+    counts = 2000 * np.exp(-3 * level)
+    assert noisy.std() == pytest.approx(1 / (3 * np.sqrt(counts)), rel=0.02)
+    assert noisy.mean() == pytest.approx(level + 1 / (6 * counts), abs=5e-4)
+    dark = d.low_dose(np.ones((50, 50, 1), np.float32), generator(0), photons=1.0)
+    assert np.isfinite(dark).all(), "no photon at all is no infinity"
+
+
 def test_binomial_blur_is_the_stated_kernel():
     kernel = np.outer([1, 2, 1], [1, 2, 1]) / 16
     np.testing.assert_allclose(d.binomial_blur(dot(3), None)[..., 0], kernel, atol=1e-7)

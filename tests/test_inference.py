@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from medjax import formats, inference
-from medjax.inference import deviation_image, enhance_files, enhance_image, plan
+from medjax.inference import deviation_image, drawn_image, enhance_files, enhance_image, plan
 from medjax.tiling import blended, reflected, tiles_along
 from medjax.types import ConfigError, DataError
 
@@ -96,7 +96,7 @@ def test_too_little_overlap_would_show():
 def test_a_step_between_neighbouring_tiles_is_faded():
     numbers = []
 
-    def level(x, index):
+    def level(x, index, place):
         numbers.extend(index)
         return np.broadcast_to(index[:, None, None, None] % 2 * 1.0, x.shape)
 
@@ -288,3 +288,51 @@ def test_a_real_radiograph_at_full_size_survives_tiling(real_data):
 
 def test_resizing_keeps_a_constant():
     np.testing.assert_allclose(inference.resize(np.full((50, 70, 1), 0.3, np.float32), (20, 90)), 0.3, atol=1e-6)
+
+
+def test_tiles_of_one_draw_are_cut_from_one_image(folder, tmp_path):
+    """A pixelwise denoiser, drawn in tiles and in one piece: the same image and the same map, so no seam can show."""
+    jax = pytest.importorskip("jax")
+    from medjax import diffusion
+
+    schedule = diffusion.linear(10, first=1e-3, last=0.3)
+
+    @jax.jit
+    def draw(key, x, place):
+        denoise = lambda x_t, t: 0.7 * x + 0.2 * x_t
+        index = np.zeros(len(x), np.int32)
+        options = dict(sampler="ddpm", steps=3, prediction="x0", place=place)
+        return diffusion.sample(key, denoise, schedule, x.shape, index, **options)
+
+    key, image = jax.random.key(2), picture(64, 96)
+    options = dict(overlap=8, blend=8, num_samples=3)
+    tiled, std = drawn_image(key, draw, image, tile=48, batch_size=2, **options)
+    whole, whole_std = drawn_image(key, draw, image, tile=96, batch_size=1, **options)
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+    np.testing.assert_allclose(std, whole_std, atol=1e-5)
+    alone = lambda n: lambda k, x, place: draw(jax.random.fold_in(key, n), x, place)
+    draws = [drawn_image(key, alone(n), image, tile=96, batch_size=1, overlap=8, blend=8)[0] for n in range(3)]
+    np.testing.assert_allclose(whole, np.mean(draws, 0), atol=1e-5)
+    np.testing.assert_allclose(whole_std, np.std(draws, 0, ddof=1), atol=1e-5)
+    assert whole_std.mean() > 0.005
+    one, none = drawn_image(key, draw, image, scale="trained", size=(48, 48))
+    assert one.shape == image.shape and none is None
+    with pytest.raises(ConfigError, match="at least 1 draw, not 0"):
+        drawn_image(key, draw, image, num_samples=0)
+
+
+def test_files_are_the_mean_of_draws_with_a_map_beside(folder, tmp_path):
+    jax = pytest.importorskip("jax")
+
+    def draw(key, x, place):
+        assert place.dtype == np.int32 and place.shape == (len(x), 2)
+        return np.clip(x + 0.02 * np.asarray(jax.random.normal(key, x.shape)), -1, 1)
+
+    options = {**SMALL, "tile": 128, "draw": draw, "key": jax.random.key(0)}  # one piece: these draws know no position
+    outcome = enhance_files(None, [folder / "a.png"], tmp_path / "out", num_samples=20, **options)
+    assert [p.name for p in (*outcome.written, *outcome.maps)] == ["a.png", "a_std.tiff"] and not outcome.failed
+    before, after = (np.asarray(Image.open(f / "a.png"), np.float64) for f in (folder, tmp_path / "out"))
+    assert 20 < np.abs(after - before).mean() < 300  # 65535 * 0.01 / sqrt(20) a pixel
+    assert abs(np.median(np.asarray(Image.open(tmp_path / "out" / "a_std.tiff"))) - 655) < 40
+    single = enhance_files(None, [folder / "a.png"], tmp_path / "one", **options)
+    assert [p.name for p in single.written] == ["a.png"] and not single.maps

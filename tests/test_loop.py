@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.loop import Log, Stopper, check_state, fit
+from medjax.loop import Log, Patience, Stopper, check_state, fit
 from medjax.objective import Objective
 from medjax.state import Net, new_state
 from medjax.types import NonFiniteError
@@ -159,3 +159,27 @@ def test_period_zero_means_never():
     state = new_state({})
     state = fit(objective, state, lambda start: iter([{}] * 9), KEY, 3, hooks=[(0, lambda *_: calls.append(1))])
     assert int(state.step) == 3 and not calls
+
+
+def test_patience_ends_a_run_that_no_longer_gets_better_and_a_resumed_one_at_the_same_step():
+    """Two validations without a lower loss than 3; equal is no better."""
+    values = {2: 5.0, 4: 3.0, 6: 3.0, 8: 4.0, 10: 1.0}
+    seen = {}
+
+    def validate(step, state, metrics):
+        seen.clear()
+        seen.update(step=step, loss=values[step])
+
+    def run(start, history):
+        objective = toy()
+        state = begin(objective)._replace(step=jnp.asarray(start, jnp.int32))
+        patience = Patience(lambda: seen, metric="loss", mode="min", patience=2, history=history)
+        state = fit(objective, state, batches, KEY, 10, hooks=[(2, validate), (2, patience)])
+        return int(state.step), patience
+
+    ended, patience = run(0, ())
+    assert ended == 8 and patience.stopped == "loss was best at step 4 (3); ended early at step 8"
+    assert run(6, [(2, 5.0), (4, 3.0), (6, 3.0)])[0] == 8
+    assert Patience(dict, metric="loss", mode="min", patience=2, history=[(2, 5.0), (4, 3.0), (6, 3.0), (8, 4.0)]).stopped
+    assert not Patience(dict, metric="psnr", mode="max", patience=2, history=[(1, 3.0), (2, 2.0), (3, 4.0)]).stopped
+    assert not Patience(dict, metric="loss", mode="min", patience=0, history=[(i, 1.0) for i in range(9)]).stopped

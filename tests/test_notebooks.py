@@ -53,6 +53,7 @@ def outputs(notebook, kind):
     return "".join(output["text"] for output in found if output.output_type == "stream" and output.name == kind)
 
 
+@pytest.mark.slow
 def test_pix2pix_by_hand_shows_what_it_promises(by_hand):
     text = outputs(by_hand, "stdout")
     assert len(outputs(by_hand, "image/png")) == 6
@@ -62,12 +63,14 @@ def test_pix2pix_by_hand_shows_what_it_promises(by_hand):
     assert arrays - moved == 6, "gamma 0 holds kernel and bias of query, key and value still on the first step"
 
 
+@pytest.mark.slow
 def test_pix2pix_by_hand_ends_in_a_restorer_above_its_input(by_hand):
     last = {name: float(value) for name, value in re.findall(r"^(\w+) +([\d.]+) dB", outputs(by_hand, "stdout"), re.M)}
     assert set(last) == {"input", "unet", "restorer"}
     assert last["restorer"] > last["input"] > 20
 
 
+@pytest.mark.slow
 def test_pix2pix_by_hand_warns_of_nothing(by_hand):
     assert outputs(by_hand, "stderr") == ""
 
@@ -108,3 +111,19 @@ def test_gan_by_hand_swaps_its_loss_in_one_line(gan):
     assert away["trained"] < away["untrained"] / 2
     assert len(re.findall(r"alike within a class 0\.\d+, D's score 0\.\d+", text)) == 2
     assert len(outputs(gan, "image/png")) == 5 and outputs(gan, "stderr") == ""
+
+
+@pytest.fixture(scope="module")
+def diffusion(tmp_path_factory):
+    """`diffusion_by_hand`, run where nothing lies."""
+    return executed("diffusion_by_hand", tmp_path_factory.mktemp("diffusion"))
+
+
+@pytest.mark.slow
+def test_diffusion_by_hand_drowns_learns_and_draws(diffusion):
+    text = outputs(diffusion, "stdout")
+    assert "after 800 steps -28" in text
+    assert {name for name, _ in re.findall(r"^(\w+) +([\d.]+) dB", text, re.M)} == {"source", "ddpm", "ddim", "dpm2m"}
+    one, mean = map(float, re.search(r"one draw ([\d.]+) dB, the mean of 16 ([\d.]+) dB", text).groups())
+    assert mean > one > 5
+    assert len(outputs(diffusion, "image/png")) == 4 and outputs(diffusion, "stderr") == ""

@@ -26,11 +26,11 @@ LAYERS = (
     ("models",),
     ("state", "objective"),
     ("objectives",),
-    ("loop", "checkpoint", "writers", "evaluate", "results", "inference", "slicewise", "tiling", "report", "figures",
+    ("loop", "checkpoint", "writers", "evaluate", "results", "inference", "outputs", "slicewise", "tiling", "report", "figures",
      "synthesize", "synthetic"),
     ("weights",),
     ("build",),
-    ("cli", "cli_synthesize", "cli_compare", "__main__"),
+    ("cli", "cli_synthesize", "cli_compare", "cli_led", "__main__"),
 )
 LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
 NO_JAX = ("types", "formats", "data", "baselines")

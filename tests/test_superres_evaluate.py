@@ -153,7 +153,7 @@ def test_tiles_of_a_model_that_enlarges_leave_no_trace(shape):
     assert out.shape == (4 * shape[0], 4 * shape[1], 1)
     if shape[0] > 1:
         np.testing.assert_allclose(out[8:-8, 8:-8], whole[8:-8, 8:-8], atol=1e-6)
-    step = blended(lambda x, i: np.broadcast_to((i % 2)[:, None, None, None] * 1.0, (len(x), 128, 128, 1)), image, tile=32,
+    step = blended(lambda x, i, place: np.broadcast_to((i % 2)[:, None, None, None] * 1.0, (len(x), 128, 128, 1)), image, tile=32,
                    overlap=4, blend=8, align=8, factor=4)  # fmt: skip
     assert step.min() >= 0 and step.max() <= 1 and abs(np.diff(step[..., 0], axis=1)).max() < 0.06  # pi / 2 over 32 pixels
 

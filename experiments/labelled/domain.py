@@ -21,7 +21,7 @@ from medjax import baselines
 from medjax.build import data as build_data
 from medjax.build import evaluation as build_evaluation
 from medjax.build import features, generated, generator, judging, synthesis
-from medjax.build.training import spread
+from medjax.build.validating import spread
 from medjax.data.augment import resize
 from medjax.data.degrade import downsample
 from medjax.metrics import statistics

@@ -20,7 +20,7 @@ from experiments.common import networks_of
 from medjax.build import data as build_data
 from medjax.build import features as build_features
 from medjax.build import networks
-from medjax.build.training import spread
+from medjax.build.validating import spread
 from medjax.metrics import METRICS
 from medjax.rng import named
 from medjax.state import TrainState

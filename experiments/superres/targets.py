@@ -16,7 +16,7 @@ from skimage import transform
 from experiments.superres.runs import RUNS, Opened, Study, config_of
 from medjax import baselines
 from medjax.build.data import Data
-from medjax.build.training import spread
+from medjax.build.validating import spread
 from medjax.data.augment import resize
 from medjax.data.degrade import downsample, prefiltered
 from medjax.metrics import psnr, ssim

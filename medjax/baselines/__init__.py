@@ -94,6 +94,18 @@ def clahe(image: Array, *, clip_limit: float = 0.005, tiles: int = 8) -> np.ndar
     return exposure.equalize_adapthist(np.clip(image, 0, 1), kernel_size=kernel, clip_limit=clip_limit)
 
 
+@_per_channel
+def equalise(image: Array, *, bins: int = 256) -> np.ndarray:
+    """Histogram equalisation of the whole image over `bins` grey levels: every level becomes the share of pixels below it."""
+    return exposure.equalize_hist(np.clip(image, 0, 1), nbins=bins)
+
+
+@_per_channel
+def gamma(image: Array, *, exponent: float = 0.8) -> np.ndarray:
+    """`image ** exponent`: below 1 brighter, above 1 darker, black and white kept."""
+    return np.clip(image, 0, 1) ** np.float32(exponent)
+
+
 ENHANCERS: dict[str, Enhancer] = {
     "gaussian": gaussian,
     "median": median,
@@ -102,6 +114,8 @@ ENHANCERS: dict[str, Enhancer] = {
     "tv": tv,
     "wavelet": wavelet,
     "clahe": clahe,
+    "equalise": equalise,
+    "gamma": gamma,
 }
 
 MAPS: dict[str, Enhancer] = {"linear": intensity.linear, "monotone": intensity.monotone}
@@ -119,6 +133,8 @@ GRIDS: dict[str, dict[str, tuple]] = {
         "basis": ("db2", "sym4"),
     },
     "clahe": {"clip_limit": (0.001, 0.005, 0.02)},
+    "equalise": {"bins": (64, 256, 1024)},
+    "gamma": {"exponent": (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.8, 2.2)},
 }
 
 

@@ -110,12 +110,17 @@ def baseline_rows(config: ConfigDict, own: build_data.Data, found: Predictions) 
     """Probabilities `[n, K]` of the two that look at no anatomy, both fitted to training images: how frequent each class is,
     and logistic regression on an image's mean grey level.
     """
+    frequent, fitted = fit_baselines(config, own)
+    return {"majority": np.tile(frequent, (len(found.index), 1)), "grey": fitted.probabilities(found.level)}
+
+
+def fit_baselines(config: ConfigDict, own: build_data.Data) -> tuple[np.ndarray, grey.GreyLevel]:
+    """How frequent each class is in training `[K]`, and the class by mean grey level, of training images."""
     train, classes = own.splits["train"], len(own.source.label_names)
     frequent = np.mean([[name in own.source.records[int(i)].labels for name in own.source.label_names] for i in train], 0)
     chosen = train[:: max(1, -(-len(train) // FITTING_IMAGES))]
     level, label = levels(config, replace(own, splits={"fit": chosen}), "fit")
-    fitted = grey.fit(level, metrics.truth(label, classes), several=label.ndim == 2)
-    return {"majority": np.tile(frequent, (len(found.index), 1)), "grey": fitted.probabilities(found.level)}
+    return frequent, grey.fit(level, metrics.truth(label, classes), several=label.ndim == 2)
 
 
 def summarise(

@@ -22,7 +22,9 @@ from medjax.types import CheckpointError, ConfigError
 FREE_FIELDS = (
     "data.root", "data.threads", "data.verify", "train.remat", "train.progress", "train.tensorboard", "train.compilation_cache",
     "init_from", "evaluation.baselines", "evaluation.samples", "data.mri_pairs.cache", "method.perceptual.weights",
+    "method.enhancer",
 )  # fmt: skip
+SHARED = ("__init__", "common", "sources")  # modules beside the configs that are none themselves
 _PACKAGES = ("medjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scikit-image", "pillow")
 
 
@@ -35,7 +37,7 @@ def config_folder() -> Path:
 
 def names() -> list[str]:
     """The configs that are shipped."""
-    return sorted(p.stem for p in config_folder().glob("*.py") if p.stem not in ("__init__", "common"))
+    return sorted(p.stem for p in config_folder().glob("*.py") if p.stem not in SHARED)
 
 
 def get(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -45,7 +47,7 @@ def get(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """
     stem, _, variant = name.partition(":")
     path = Path(stem) if stem.endswith(".py") else config_folder() / f"{stem}.py"
-    if not path.exists() or path.stem in ("common", "__init__"):
+    if not path.exists() or path.stem in SHARED:
         raise ConfigError(f"no config {stem!r}{_close(stem, names())}; shipped: {', '.join(names())}")
     try:
         config = _load_module(path).get_config(variant) if variant else _load_module(path).get_config()
@@ -200,6 +202,8 @@ def _with_defaults(stored: dict[str, Any]) -> dict[str, Any]:
         sections["method"] = {"perceptual": common.perceptual()}
     if name == "cgan":
         sections |= {"method": {"guide": {"weight": 0.0, "classifier": ""}}, "discriminator": {"contrast": 0.0}}
+    if name == "diffusion":
+        sections["method"] = {"enhancer": ""}
     return _merged(sections, stored)
 
 

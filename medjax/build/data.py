@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,18 +13,23 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from medjax.build import config as configs
-from medjax.build import labelled, mixing
+from medjax.build import labelled, mixing, pooling
 from medjax.build.balancing import balance_of, balanced_by
 from medjax.build.degradation import degradation_of, notes_of, warp_of
 from medjax.build.networks import lookup
-from medjax.data import idx, mri, pipeline, sources, splits, tables, volumes
+from medjax.build.splitting import read_splits, split, write_splits
+from medjax.data import idx, led_pairs, mri, padchest, pipeline, pools, sources, splits, tables, volumes
 from medjax.data.degrade import Degradation
 from medjax.data.mixed import tagged
 from medjax.data.phantom.mri_source import phantom_mri
 from medjax.data.records import Source, subset
-from medjax.files import replace
 from medjax.rng import generator
 from medjax.types import Batches, ConfigError, DataError
+
+__all__ = [
+    "ON_DISK", "SEVERAL", "SIMULATED", "Data", "channels", "eval_batches", "fixed_canvas", "open_data", "open_source", "range_of",
+    "root_of", "split", "train_batches", "value_range", "write_splits",
+]  # fmt: skip
 
 # kind -> (constructor of (root, **options), folder under $MEDJAX_DATA)
 ON_DISK: dict[str, tuple[Callable[..., Source], str]] = {
@@ -37,15 +41,21 @@ ON_DISK: dict[str, tuple[Callable[..., Source], str]] = {
     "volumes": (volumes.volumes, "ct"),
     "mri_slices": (volumes.mri_slices, "mri_t1_t2"),
     "mnist": (idx.digits, "mnist"),
+    "padchest": (padchest.padchest, "padchest"),
+    "pools": (pools.folders, "pools"),
+    "led_pairs": (led_pairs.led_pairs, "led_pairs"),
 }
 # kind -> constructor of (size, seed, **options); it needs `count`
 SIMULATED: dict[str, Callable[..., Source]] = {
     "phantom_cxr": sources.phantom_cxr,
     "phantom_mri": phantom_mri,
+    "phantom_pools": pools.phantom_pools,
     "phantom_digits": lambda *, size, **options: idx.digits(**options),
 }
 
 
+# kinds made of other kinds: constructor of (config, folders of the kinds on disk, open_source)
+SEVERAL = {"mixed": mixing.mixed, "unpaired": pooling.unpaired}
 WORDS = ("value_range", "window")  # options of a source that are numbers, or a word
 
 
@@ -63,31 +73,35 @@ class Data:
 def root_of(config: ConfigDict) -> Path:
     """`config.data.root`, else `$MEDJAX_DATA/<folder of the kind>`; DataError where neither names a folder."""
     kind = config.data.source
+    how = f"; make it with {led_pairs.MADE_BY.format(root=config.data.root or 'DIR')}" if kind == "led_pairs" else ""
     if config.data.root:
-        return _folder(Path(config.data.root).expanduser(), "config.data.root")
+        return _folder(Path(config.data.root).expanduser(), "config.data.root", how)
     if not os.environ.get("MEDJAX_DATA"):
-        raise DataError(f"{kind} needs a folder: set --config.data.root=DIR, or MEDJAX_DATA to the folder above it")
-    return _folder(Path(os.environ["MEDJAX_DATA"]).expanduser() / ON_DISK[kind][1], "MEDJAX_DATA")
+        raise DataError(f"{kind} needs a folder: set --config.data.root=DIR, or MEDJAX_DATA to the folder above it{how}")
+    return _folder(Path(os.environ["MEDJAX_DATA"]).expanduser() / ON_DISK[kind][1], "MEDJAX_DATA", how)
 
 
-def _folder(path: Path, origin: str) -> Path:
+def _folder(path: Path, origin: str, how: str) -> Path:
     if not path.is_dir():
-        raise DataError(f"the data folder {path} (from {origin}) is absent")
+        raise DataError(f"the data folder {path} (from {origin}) is absent{how}")
     return path.resolve()
 
 
 def open_source(config: ConfigDict) -> tuple[Source, str]:
     """The source of `config.data` and the folder it reads ("" for phantoms)."""
     c = config.data
-    lookup({**ON_DISK, **SIMULATED, "mixed": mixing.mixed}, c.source, "data source")
+    lookup({**ON_DISK, **SIMULATED, **SEVERAL}, c.source, "data source")
     given = {name: v for name, v in c[c.source].items() if v not in ((), "") and (name, v) != ("size", 0)}
     options = {name: _word(v) if name in WORDS else v for name, v in given.items()}
     source, root = _constructed(config, options)
     source = tagged(source, mixing.MODALITIES.get(c.source, ""))
     source = labelled.labelled(config, source)
+    source = pooling.degraded(config, source) if pools.pooled(source) else source
     if c.limit and c.limit < len(source):
         chosen = generator(c.split_seed, "limit").permutation(len(source))[: c.limit]
         source = subset(source, sorted(int(i) for i in chosen))
+    if pools.pooled(source):
+        pools.check(source)
     return source, root
 
 
@@ -129,8 +143,8 @@ def fixed_canvas(config: ConfigDict, workdir: str | Path | None) -> ConfigDict:
 
 def _constructed(config: ConfigDict, options: dict) -> tuple[Source, str]:
     c = config.data
-    if c.source == "mixed":
-        return mixing.mixed(config, {kind: folder for kind, (_, folder) in ON_DISK.items()}, open_source)
+    if c.source in SEVERAL:
+        return SEVERAL[c.source](config, {kind: folder for kind, (_, folder) in ON_DISK.items()}, open_source)
     if c.source in SIMULATED:
         if options["count"] < 1:
             raise ConfigError(f"{c.source} needs config.data.{c.source}.count, the number of phantoms to draw")
@@ -139,6 +153,8 @@ def _constructed(config: ConfigDict, options: dict) -> tuple[Source, str]:
         return SIMULATED[c.source](seed=c.split_seed, **options), ""
     if c.source == "volumes" and "window" not in options:
         options["window"] = volumes.PERCENTILES
+    if c.source == "padchest":
+        options["seed"] = c.split_seed
     if c.source == "nih_cxr14" and c.labels != "none":
         options["known"] = tuple(c.classes)
         absent = [name for name in c.classes if name not in options.get("labels", c.classes)]
@@ -147,21 +163,6 @@ def _constructed(config: ConfigDict, options: dict) -> tuple[Source, str]:
             raise ConfigError(f"{told}: {', '.join(options['labels'])} against {', '.join(c.classes)}")
     root = root_of(config)
     return ON_DISK[c.source][0](root, **options), str(root)
-
-
-def split(config: ConfigDict, source: Source, root: str) -> dict[str, np.ndarray]:
-    """Patient-disjoint splits: the data set's official lists where the config asks for them, folds, or seeded shares."""
-    c = config.data
-    if c.folds:
-        return splits.by_fold(source.records, c.fold, folds=c.folds, seed=c.split_seed)
-    if c.source == "mixed":
-        return mixing.split(config, source)
-    if not c.official_split:
-        shares = "counts" if sum(c.split) > 1.5 else "fractions"
-        return splits.by_patient(source.records, seed=c.split_seed, **{shares: tuple(c.split)})
-    lists = [Path(root) / name for name in ("train_val_list.txt", "test_list.txt")]
-    train_val, test = (splits.read_names(path) for path in lists)
-    return splits.official(source.records, train_val, test, seed=c.split_seed)
 
 
 def open_data(config: ConfigDict, workdir: str | Path | None = None) -> Data:
@@ -174,11 +175,13 @@ def open_data(config: ConfigDict, workdir: str | Path | None = None) -> Data:
     if config.data.self_supervised:
         found = dict.fromkeys(splits.NAMES, np.arange(len(source)))
     elif path is not None and path.exists():
-        found = splits.from_names(source.records, _read_splits(path))
+        found = splits.from_names(source.records, read_splits(path))
     else:
         found = split(config, source, root)
     if not config.data.self_supervised:
         splits.check_disjoint(source.records, found)
+    if pools.pooled(source):
+        pooling.check_splits(source, found)
     empty = [name for name in ("train", "validation", "test") if not len(found.get(name, ()))]
     if empty:
         raise DataError(f"{source.kind} has {len(source)} images: too few for a {empty[0]} split of its own")
@@ -189,28 +192,25 @@ def open_data(config: ConfigDict, workdir: str | Path | None = None) -> Data:
     return Data(dataclasses.replace(source, notes=notes), found, degradation_of(config, source), root, facts)
 
 
-def _read_splits(path: Path) -> dict[str, list[str]]:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise DataError(f"{path} cannot be read ({error})") from error
-
-
-def write_splits(data: Data, workdir: Path) -> None:
-    """`workdir/splits.json`: the names in each split."""
-    replace(workdir / "splits.json", json.dumps(splits.to_names(data.source.records, data.splits), indent=1) + "\n")
-
-
 def train_batches(config: ConfigDict, data: Data) -> Batches:
     """`batches(start)` over the training split."""
     c = config.data
     for name, least in (("crop_size", 1), ("batch_size", 1), ("threads", 0), ("crop_align", 1)):
         if c[name] < least:
             raise ConfigError(f"config.data.{name} must be at least {least}, not {c[name]}")
+    if pools.pooled(data.source):
+        make = lambda source, indices, seed: _train_batches(config, data, source, indices, seed)  # noqa: E731
+        return pooling.train_batches(data, make, seed=config.seed)
     balanced = balance_of(config, data.source, data.splits["train"])
+    indices = balanced.indices if balanced else data.splits["train"]
+    return _train_batches(config, data, data.source, indices, config.seed)
+
+
+def _train_batches(config: ConfigDict, data: Data, source: Source, indices: np.ndarray, seed: int) -> Batches:
+    c = config.data
     return pipeline.train_batches(
-        labelled.trained_on(config, data.source),
-        balanced.indices if balanced else data.splits["train"],
+        labelled.trained_on(config, source),
+        indices,
         batch_size=c.batch_size,
         image_size=c.load_size or None,
         crop_size=c.crop_size,
@@ -220,26 +220,35 @@ def train_batches(config: ConfigDict, data: Data) -> Batches:
         degradation=data.degradation,
         prefilter=c.prefilter,
         labels=c.labels,
-        columns=labelled.columns_of(config, data.source),
-        seed=config.seed,
+        columns=labelled.columns_of(config, source),
+        seed=seed,
         threads=c.threads,
     )
 
 
 def eval_batches(
     config: ConfigDict, data: Data, split_name: str, *, limit: int = 0, batch_size: int = 4
-) -> pipeline.EvalBatches:
-    """Whole images of a split at `image_size`, degraded the same way in every run and epoch."""
+) -> pipeline.EvalBatches | pooling.PoolBatches:
+    """Whole images of a split at `image_size`, degraded the same way in every run and epoch; of two pools side by side."""
+    make = lambda source, indices: _eval_batches(config, data, source, indices, batch_size)  # noqa: E731
+    if pools.pooled(data.source):
+        return pooling.eval_batches(data, make, split_name, limit=limit)
     indices = data.splits[split_name]
+    return make(data.source, indices[:limit] if limit else indices)
+
+
+def _eval_batches(
+    config: ConfigDict, data: Data, source: Source, indices: np.ndarray, batch_size: int
+) -> pipeline.EvalBatches:
     return pipeline.eval_batches(
-        data.source,
-        indices[:limit] if limit else indices,
+        source,
+        indices,
         batch_size=batch_size,
         image_size=config.data.image_size,
         degradation=data.degradation,
         prefilter=config.data.prefilter,
         labels=config.data.labels,
-        columns=labelled.columns_of(config, data.source),
+        columns=labelled.columns_of(config, source),
         seed=config.data.split_seed,
         threads=config.data.threads,
     )

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from medjax.build import networks
 from medjax.data.augment import RESAMPLERS, Warp
 from medjax.data.degrade import OPERATIONS, PREFILTERS, Degradation
+from medjax.data.pools import pooled
 from medjax.data.records import Source
 from medjax.types import ConfigError
 
@@ -19,6 +20,8 @@ def degradation_of(config: ConfigDict, source: Source) -> Degradation | None:
     the sizes of the images.
     """
     c = config.data.degradation
+    if pooled(source):
+        return None  # it is applied to one of two pools, once and for all
     if source.paired:
         if config.data.scale != 1:
             raise ConfigError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from medjax import baselines, evaluate, formats, inference
-from medjax.build import classification, enlarging, generation, networks, protocol, unseen
+from medjax.build import classification, diffusion, enlarging, generation, networks, protocol, unpaired, unseen
 from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build import features as build_features
@@ -37,9 +37,10 @@ SHARED = ("direction", "plane", "context", "fov_mm", "percentiles")  # what a mo
 
 def check_samples(config: ConfigDict, num_samples: int) -> None:
     """Raises ConfigError for a number of draws that gives no map, or a model in which nothing is random."""
-    if num_samples and num_samples < 2:
+    drawn = diffusion.is_diffusion(config)
+    if num_samples < 0 or (num_samples == 1 and not drawn):
         raise ConfigError(f"a map of standard deviation needs at least 2 samples, not {num_samples}")
-    if num_samples and not config.get("generator", {}).get("dropout", 0.0):
+    if num_samples and not drawn and not config.get("generator", {}).get("dropout", 0.0):
         name = config.get("generator", config.method).name
         raise ConfigError(f"the generator {name!r} has no dropout, so its samples would not differ; leave out --samples")
 
@@ -119,7 +120,7 @@ def score_run(
         raise ConfigError(f"--classifier is for runs that make images from labels, not for one of {config.method.name}")
     task = Task(
         model, config, own, data, split, _columns(data.source, by), by, Path(output or workdir), num_samples, progress,
-        (interpolate, alpha) if interpolate is not None else None, classifier, feature_networks,
+        (interpolate, alpha) if interpolate is not None else None, classifier, feature_networks, Path(workdir),
     )  # fmt: skip
     return SCORERS[scored_as](task)
 
@@ -159,6 +160,7 @@ SCORERS: dict[str, Callable[[Task], dict[str, Any]]] = {
     "image": score_images,
     "classification": classification.score,
     "generation": generation.score,
+    "unpaired": lambda task: unpaired.score(task, score_images),
 }
 
 
@@ -204,6 +206,7 @@ def enhance(
     scale: str = "",
     tile: int = 0,
     num_samples: int = 0,
+    sampling: Mapping[str, Any] | None = None,
     which: str = "best",
     overwrite: bool = False,
     deidentify: bool = False,
@@ -211,11 +214,14 @@ def enhance(
 ) -> inference.Outcome:
     """Enhance files and folders of images by a trained run; see `inference.enhance_files`.
 
+    sampling: of a run of diffusion how images are drawn, where that is not as the run's config says: fields of
+    `diffusion.SAMPLING`. Its images are means of `num_samples` draws, or of as many as the config says.
+
     scale: "trained", "native", or "" for native where the run was trained on native crops, else trained. Outputs of a run of
     super-resolution have `config.data.scale` times the pixels; see `enlarging.options_of`.
     """
-    model = load(workdir, which=which)
-    if networks.method(model.config).kind != "image":
+    model = load(workdir, which=which, sampling=sampling)
+    if networks.method(model.config).kind not in ("image", "unpaired"):
         raise ConfigError(f"{workdir} holds a run of {model.config.method.name}, which enhances no images")
     c = model.config.data
     check_samples(model.config, num_samples)
@@ -231,12 +237,15 @@ def enhance(
         )
     index = lambda x: np.zeros(len(x), np.int32)  # noqa: E731
     seen = lambda x: np.stack([prefiltered(image, c.prefilter) for image in x])  # noqa: E731
+    placed = lambda k, x, place: sample({"source": seen(x), "index": index(x), "place": place}, k)["target"]  # noqa: E731
+    drawn = {"draw": placed, "num_samples": model.config.method.samples} if diffusion.is_diffusion(model.config) else {}
     return inference.enhance_files(
         lambda x: predict({"source": seen(x), "index": index(x)}, key)["target"],
         inputs,
         output,
         sample=lambda k, x, i: sample({"source": seen(x), "index": i}, k)["target"],
-        num_samples=num_samples,
+        num_samples=num_samples or drawn.get("num_samples", 0),
+        draw=drawn.get("draw"),
         key=named(key, "samples"),
         overwrite=overwrite,
         derivation=formats.Derivation(deidentify=deidentify),

@@ -14,7 +14,7 @@ import numpy as np
 from clu import metrics as clu_metrics
 from ml_collections import ConfigDict
 
-from medjax.build import cgan, networks
+from medjax.build import cgan, cyclegan, networks
 from medjax.evaluate import enlarged, middle
 from medjax.metrics import classification, psnr, psnr_inside, ssim, ssim_inside
 from medjax.objective import Metrics, Objective
@@ -116,5 +116,6 @@ KINDS = {
     "classification": Kind(
         score_classes, reduce_classes, ("source", "target", "index"), class_sheet, also=("balanced_accuracy", "auc")
     ),
+    "unpaired": Kind(cyclegan.score, cyclegan.reduce, ("a", "b", "index"), cyclegan.sheet, also=(cyclegan.SUM,)),
     "generation": Kind(cgan.score, cgan.reduce, ("index",), cgan.sheet, also=cgan.SET_SCORES, asked=cgan.asked),
 }

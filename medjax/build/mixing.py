@@ -42,17 +42,18 @@ def mixed(
         part = config.copy_and_resolve_references()
         part.data.update(source=kind, limit=0)
         if kind in folders:
-            root = root or str(_root(config))
+            root = root or str(root_of(config))
             part.data.root = str(Path(root) / (folder or folders[kind]))
         parts.append((entry, open_one(part)[0]))
     return combined(parts), root
 
 
-def _root(config: ConfigDict) -> Path:
-    """The folder above those of the kinds."""
+def root_of(config: ConfigDict) -> Path:
+    """The folder above those of the kinds: `config.data.root`, else $MEDJAX_DATA."""
     given = config.data.root or os.environ.get("MEDJAX_DATA")
     if not given:
-        raise DataError("mixed needs a folder: set --config.data.root=DIR, or MEDJAX_DATA, to the folder above its kinds")
+        name = config.data.source
+        raise DataError(f"{name} needs a folder: set --config.data.root=DIR, or MEDJAX_DATA, to the folder above its kinds")
     path = Path(given).expanduser()
     if not path.is_dir():
         raise DataError(f"the data folder {path} is absent")

@@ -11,7 +11,7 @@ import optax
 from ml_collections import ConfigDict
 
 from medjax import losses, objectives
-from medjax.build import cgan, superres
+from medjax.build import cgan, cyclegan, diffusion, superres
 from medjax.build.perceptual import perceptual_loss
 from medjax.build.published import PUBLISHED
 from medjax.models.adapted import Adapted
@@ -138,6 +138,11 @@ def _classification(config: ConfigDict, num_steps: int) -> Objective:
     )
 
 
+def _diffusion(config: ConfigDict, num_steps: int) -> Objective:
+    player = Player(module(config, "denoiser", diffusion.DENOISERS), optimizer(config, num_steps))
+    return diffusion.diffusion(config, player)
+
+
 class Method(NamedTuple):
     """How a method's objective is made from (config, steps), what it is judged by (`build.kinds`), and which of its nets
     an EMA averages.
@@ -154,7 +159,9 @@ METHODS = {
     "srgan": Method(lambda config, steps: superres.srgan(config, *players(config, steps))),
     "esrgan": Method(lambda config, steps: superres.esrgan(config, *players(config, steps))),
     "cgan": Method(lambda config, steps: cgan.cgan(config, *players(config, steps)), "generation"),
+    "cyclegan": Method(lambda config, steps: cyclegan.cyclegan(config, *players(config, steps)), "unpaired", cyclegan.NETS),
     "classification": Method(_classification, "classification", ("classifier",)),
+    "diffusion": Method(_diffusion, averaged=("denoiser",)),
 }
 
 

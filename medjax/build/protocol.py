@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from medjax import baselines
 from medjax.build import config as configs
+from medjax.build import diffusion
 from medjax.build.data import Data, range_of
 from medjax.data.degrade import PREFILTERS
 from medjax.data.records import Source
@@ -43,7 +44,8 @@ def of(config: ConfigDict, data: Data, params: dict[str, Any], *, step: int) -> 
         "degradation": degradation,
         **_inputs(c, data.source),
         "baselines": params,
-        "predict_norm": c.generator.get("predict_norm", "none"),
+        "predict_norm": c.get("generator", {}).get("predict_norm", "none"),
+        **diffusion.stated(c),
         "checkpoint_step": step,
         "training_data": c.data.source,
         "split_seed": c.data.split_seed,

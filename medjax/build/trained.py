@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from medjax.build import config as configs
 from medjax.build import data as build_data
-from medjax.build import networks
+from medjax.build import diffusion, networks
 from medjax.build.training import set_up_jax
 from medjax.checkpoint import Checkpoints, load_into
 from medjax.objective import Objective
@@ -41,15 +41,18 @@ class Model:
         return lambda batch, key: jitted(self.state, batch, key)
 
 
-def load(workdir: str | Path, *, which: str = "best", optional: Sequence[str] = ()) -> Model:
+def load(
+    workdir: str | Path, *, which: str = "best", optional: Sequence[str] = (), sampling: Mapping[str, Any] | None = None
+) -> Model:
     """The `best` or `latest` checkpoint of a run; nets named in `optional` are left out where it has none of them.
 
-    Raises CheckpointError where there is none that can be read.
+    sampling: of a run of diffusion fields of `config.method` that say how images are drawn, instead of the run's own.
+    Raises CheckpointError where there is none that can be read, and none of an enhancer that images are drawn with.
     """
     workdir = Path(workdir)
     if not workdir.is_dir():
         raise CheckpointError(f"the workdir {workdir} is absent")
-    config = build_data.fixed_canvas(configs.read(workdir), workdir)
+    config = diffusion.resampled(build_data.fixed_canvas(configs.read(workdir), workdir), sampling or {})
     set_up_jax(config)
     with Checkpoints(workdir, best=config.train.best, read_only=(workdir / "checkpoints").is_dir()) as checkpoints:
         step, weights = checkpoints.weights(which)
@@ -59,6 +62,8 @@ def load(workdir: str | Path, *, which: str = "best", optional: Sequence[str] = 
         plain.method.perceptual.weight = 0.0  # a prediction needs no loss, and no file of a published network
     if "guide" in plain.method:
         plain.method.guide.weight = 0.0  # nor the classifier that guided the training
+    if diffusion.is_diffusion(plain):
+        plain = diffusion.for_drawing(plain)
     objective = networks.objective(plain, num_steps=1)
     state = jax.eval_shape(objective.init, jax.random.key(0), blank(config))
     state = state._replace(nets={n: net for n, net in state.nets.items() if n in weights or n not in optional})
@@ -71,6 +76,8 @@ def blank(config: ConfigDict, *, batch_size: int = 1) -> dict[str, np.ndarray]:
     side, small = c.crop_size, c.crop_size // c.scale
     batch = {"source": np.zeros((n, small, small, build_data.channels(config)), np.float32)}
     batch |= {"target": np.zeros((n, side, side, 1), np.float32), "index": np.zeros(n, np.int32)}
+    if networks.method(config).kind == "unpaired":
+        batch |= {side: np.zeros((n, c.crop_size, c.crop_size, 1), np.float32) for side in "ab"}
     if c.labels == "single":
         batch["label"] = np.zeros(n, np.int32)
     if c.labels == "multi":
@@ -83,7 +90,7 @@ class Task:
     """What a scorer is asked: judge `model` on the `split` of `data` (`own` is the data it was trained on), with what is known
     of each record in `columns`, split by the column `by`; `output`: the folder of the result files; `num_samples`: draws;
     `interpolation`: another run's workdir and this one's share in a mixture of the two; `classifier`: the workdir of one that
-    judges generated images; `feature_networks`: instead of `config.evaluation.features`.
+    judges generated images; `feature_networks`: instead of `config.evaluation.features`; `workdir`: the run's own.
     """
 
     model: Model
@@ -99,3 +106,4 @@ class Task:
     interpolation: tuple[str | Path, float] | None = None
     classifier: str | Path | None = None
     feature_networks: Sequence[str] | None = None
+    workdir: Path | None = None

@@ -36,6 +36,14 @@ def poisson_noise(image: np.ndarray, rng: np.random.Generator, *, dose: float = 
     return (rng.poisson(image * dose) / dose).astype(np.float32)
 
 
+def low_dose(image: np.ndarray, rng: np.random.Generator, *, photons: float = 500.0, latitude: float = 3.0) -> np.ndarray:
+    """A radiograph taken with few photons (Beer-Lambert): `photons` are counted on average where the film is black,
+    exp(-latitude) of them where it is white; the film is the logarithm of the counts, so noise grows where the body is dense.
+    """
+    counts = rng.poisson(photons * np.exp(-latitude * image.astype(np.float64)))
+    return (np.log(photons / np.maximum(counts, 0.5)) / latitude).astype(np.float32)
+
+
 def gaussian_blur(image: np.ndarray, rng: np.random.Generator, *, sigma: float = 1.0) -> np.ndarray:
     """Gaussian blur of `sigma` pixels, borders mirrored."""
     return ndimage.gaussian_filter(image, (sigma, sigma, 0), mode="reflect")
@@ -128,10 +136,11 @@ Operation = Callable[..., np.ndarray]
 OPERATIONS: dict[str, Operation] = {
     operation.__name__: operation
     for operation in (
-        gaussian_noise, poisson_noise, gaussian_blur, binomial_blur, box_blur, motion_blur, jpeg, contrast, down_up, downsample,
+        gaussian_noise, poisson_noise, low_dose, gaussian_blur, binomial_blur, box_blur, motion_blur, jpeg, contrast, down_up,
+        downsample,
     )
 }  # fmt: skip
-_CHANCE = ("gaussian_noise", "poisson_noise", "motion_blur")
+_CHANCE = ("gaussian_noise", "poisson_noise", "low_dose", "motion_blur")
 
 
 def degrade(

@@ -5,6 +5,7 @@ A split is a dict `{"train": indices, "validation": indices, "test": indices}` o
 
 from __future__ import annotations
 
+import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from medjax.data.records import Record, some
+from medjax.files import replace
 from medjax.rng import generator
 from medjax.types import DataError
 
@@ -181,6 +183,38 @@ def from_names(records: Sequence[Record], names: Mapping[str, Sequence[str]]) ->
     if absent:
         raise DataError(f"{len(absent)} images of the split are not in the data: {some(absent)}")
     return {split: np.array(sorted(number[name] for name in wanted), np.int64) for split, wanted in names.items()}
+
+
+def write_patients(path: str | os.PathLike, records: Sequence[Record], splits: Mapping[str, Sequence[int]]) -> None:
+    """A split file: the patients of each split, which every stage of a study deals its own images by (see `by_file`)."""
+    check_disjoint(records, splits)
+    patients = {name: sorted({records[int(i)].patient for i in indices}) for name, indices in splits.items()}
+    replace(path, json.dumps({"patients": patients}, indent=1) + "\n")
+
+
+def by_file(records: Sequence[Record], path: str | os.PathLike) -> Splits:
+    """The splits in which `write_patients` put the patients of `records`; others that the file lists are no matter here.
+
+    Raises DataError for a file that is absent or no split file, patients listed in two splits, and patients of `records` who
+    are in none, each named.
+    """
+    try:
+        listed = json.loads(Path(path).read_text(encoding="utf-8"))["patients"]
+        listed = {name: [str(patient) for patient in listed[name]] for name in NAMES}
+    except FileNotFoundError as error:
+        raise DataError(f"the split file {path} is absent; write it with medjax split --config=... --output={path}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no split file: it does not list the patients of {', '.join(NAMES)}") from error
+    side: dict[str, str] = {}
+    for name, patients in listed.items():
+        twice = [f"{patient} ({side[patient]} and {name})" for patient in patients if side.get(patient, name) != name]
+        if twice:
+            raise DataError(f"{path}: {len(twice)} patients are in more than one split: {some(twice)}")
+        side |= dict.fromkeys(patients, name)
+    stray = sorted({record.patient for record in records if record.patient not in side})
+    if stray:
+        raise DataError(f"{len(stray)} patients are in no split of {path}: {some(stray)}")
+    return _gather(side[record.patient] for record in records)
 
 
 def _counts(total: int, fractions: Sequence[float]) -> list[int]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import os
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +66,7 @@ def nih_cxr14(
     if views is not None:  # a synthetic image may be of no view; a line cut short has none either, but no patient
         records = [r for r in records if r.view in views or (not r.view and r.patient)]
     records = _filter(records, labels, label_mode, None, names)
-    return _finish("nih_cxr14", root, table, records, images, missing, limit, seed, names)
+    return finish("nih_cxr14", root, table, records, images, missing, limit, seed, names)
 
 
 def actualmed(
@@ -92,22 +94,22 @@ def actualmed(
         for row in rows
     ]  # fmt: skip
     names = tuple(sorted({label for record in records for label in record.labels}))
-    return _finish(
+    return finish(
         "actualmed", root, table, _filter(records, None, "any", views, names), images, missing, limit, seed, names
     )
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a CSV with stripped values; DataError if it is absent, empty, no text or lacks one of `columns`."""
+    """The rows of a .csv or .csv.gz with stripped values; DataError if it is absent, empty, no text or lacks one of `columns`."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", newline="", encoding="utf-8-sig") as file:
             rows = [
                 {name.strip(): (value or "").strip() for name, value in row.items() if name is not None}
                 for row in csv.DictReader(file)
             ]
     except FileNotFoundError as error:
         raise DataError(f"{path} is absent") from error
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
+    except (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read as a table ({error})") from error
     if not rows:
         raise DataError(f"{path} has no rows")
@@ -170,10 +172,20 @@ def _filter(records: list[Record], labels, label_mode: str, views, known: Sequen
     return records
 
 
-def _finish(
-    kind: str, root: Path, table: Path, records: list[Record], images, missing: str, limit, seed: int, names
+def finish(
+    kind: str,
+    root: Path,
+    table: Path,
+    records: Sequence[Record],
+    images: str | None,
+    missing: str,
+    limit: int | None,
+    seed: int,
+    names: Sequence[str],
 ) -> Source:
-    """Finds the files, applies the limit, and makes the source."""
+    """The source of the `records` of a `table`: finds their files, applies the limit. Raises DataError for absent or empty files,
+    names that come twice, and images of no patient.
+    """
     _choice("missing", missing, ("error", "skip"))
     if not records:
         raise DataError(f"{table}: no row is left by the chosen views and labels")

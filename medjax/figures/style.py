@@ -53,6 +53,8 @@ NAMES = {
     "tv": "total variation",
     "wavelet": "wavelet shrinkage",
     "clahe": "CLAHE",
+    "equalise": "histogram equalisation",
+    "gamma": "gamma",
     "nearest": "nearest neighbour",
     "bilinear": "bilinear",
     "bicubic": "bicubic",

@@ -9,6 +9,8 @@ from medjax.objective import Objective, Player
 from medjax.objectives.adversarial import adversarial
 from medjax.objectives.cgan import cgan
 from medjax.objectives.classification import classification
+from medjax.objectives.cyclegan import cyclegan
+from medjax.objectives.diffusion import diffusion
 from medjax.objectives.superres import esrgan, srgan
 from medjax.objectives.supervised import supervised
 from medjax.types import Array
@@ -45,4 +47,4 @@ def pix2pix(
     )
 
 
-__all__ = ["adversarial", "cgan", "classification", "esrgan", "pix2pix", "srgan", "supervised"]
+__all__ = ["adversarial", "cgan", "classification", "cyclegan", "diffusion", "esrgan", "pix2pix", "srgan", "supervised"]

@@ -109,14 +109,14 @@ def adversarial(
         real_shown = shown(batch["target"], given, "d_real")
         real, stats = judge(params, stats, real_shown, named(key, "d_real"))
         out, stats = judge(params, stats, shown(fake, given, "d_fake"), named(key, "d_fake"))
-        terms = {"d_loss": discriminator_weight * _mean(adversary.discriminator, real, out)}
+        terms = {"d_loss": discriminator_weight * over_scales(adversary.discriminator, real, out)}
         if auxiliary is not None:
             terms["d_class"] = auxiliary_weight * auxiliary(real, batch).mean()
         if gradient_penalty is not None:
             first, *others = real_shown
             critic = lambda x: _summed(discriminator.apply(params, stats, x, *others)[0])  # noqa: E731
             terms["d_penalty"] = gradient_penalty(critic, first)
-        accuracy = {"d_real": _share_positive(real), "d_fake": 1 - _share_positive(out)}
+        accuracy = {"d_real": share_positive(real), "d_fake": 1 - share_positive(out)}
         return sum(terms.values()), ({**terms, **accuracy}, {"discriminator": stats})
 
     def generator_loss(fake: Array, d: Net, given: Given, key: Key) -> tuple[Array, Metrics]:
@@ -126,7 +126,7 @@ def adversarial(
         if adversary.uses_real or feature_matching_weight:
             real, _ = judge(d.params, d.stats, shown(batch["target"], given, "g_real"), named(key, "g_real"))
             real = jax.lax.stop_gradient(real) if not adversary.uses_real else real
-        terms = {"g_gan": adversarial_weight * _mean(adversary.generator, real, out)}
+        terms = {"g_gan": adversarial_weight * over_scales(adversary.generator, real, out)}
         terms |= {name: weight * fn(fake, batch["target"]).mean() for name, (weight, fn) in compared.items()}
         if feature_matching_weight:
             terms["g_features"] = feature_matching_weight * feature_matching(real, out)
@@ -195,7 +195,7 @@ def adversarial(
         real: Scores = [[jnp.zeros((fake.shape[0], 1))]] * len(out)
         if adversary.uses_real:
             real, _ = discriminator.apply(d.params, d.stats, *seen(batch["target"], batch))
-        each = jax.vmap(lambda r, f: _mean(adversary.generator, r, f))
+        each = jax.vmap(lambda r, f: over_scales(adversary.generator, r, f))
         terms = {"g_gan": adversarial_weight * each([[s[-1]] for s in real], [[s[-1]] for s in out])}
         terms |= {name: weight * fn(fake, batch["target"]) for name, (weight, fn) in compared.items()}
         if auxiliary is not None:
@@ -230,7 +230,8 @@ def gammas(params: PyTree) -> Metrics:
     return {f"gamma/{name}": x for name, x in names.items()}
 
 
-def _mean(loss: Callable[[Array, Array], Array], real: Scores, fake: Scores) -> Array:
+def over_scales(loss: Callable[[Array, Array], Array], real: Scores, fake: Scores) -> Array:
+    """The mean over D's scales of a loss of real and fake logits."""
     return sum(loss(r[-1], f[-1]) for r, f in zip(real, fake, strict=True)) / len(fake)
 
 
@@ -238,5 +239,6 @@ def _summed(scores: Scores) -> Array:
     return sum(s[-1].sum((1, 2, 3)) for s in scores)
 
 
-def _share_positive(scores: Scores) -> Array:
+def share_positive(scores: Scores) -> Array:
+    """The share of logits that take images for real, mean over scales."""
     return sum((s[-1] > 0).mean() for s in scores) / len(scores)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medjax import evaluate
-from medjax.report import classification, generation
+from medjax.report import classification, generation, unpaired
 from medjax.report.blocks import (
     dataset_name,
     group_blocks,
@@ -54,6 +54,7 @@ def build(workdir: str | Path, *, run: str | Path | None = None, title: str = ""
     sections = [Section("", _opening(summary, config)), Section("What was run", _run(config, summary, rows))]
     if summary is not None:
         sections += KINDS[_kind(summary)][1](summary, evaluation)
+        sections += [Section("Between the pools", unpaired.blocks(summary))] if "unpaired" in summary else []
     curves = (training_blocks, classification.training_blocks, generation.training_blocks)
     sections.append(Section("Training", [block for blocks in curves for block in blocks(rows)]))
     sections.append(Section("Claims of the paper", [claims_table(claims)] if claims else []))
@@ -81,6 +82,7 @@ KINDS = {
     "image": (verdict, _image_sections),
     "classification": (classification.verdict, classification.sections),
     "generation": (generation.verdict, generation.sections),
+    "unpaired": (unpaired.verdict, unpaired.sections),
 }
 
 

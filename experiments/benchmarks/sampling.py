@@ -1,0 +1,86 @@
+"""Images drawn by a denoiser: compilations, time and memory against the number of steps.
+
+    python -m experiments.benchmarks.sampling [--config=led_diffusion:small] [--size=128] [--batch=4] [--steps=10,50,200]
+        [--output=RESULT.json] [--config.FIELD=VALUE ...]
+
+The network of the config with fresh weights, as what it draws does not change the time. For each sampler and number of steps:
+how many programs are traced for three draws (1), seconds of the first draw and per image of the others, and the bytes that the
+compiled program holds beside its arguments and its result, which do not depend on the number of steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from medjax.build import config as configs
+from medjax.build import diffusion, networks, trained
+
+
+def measure(config: Any, *, sampler: str, steps: int, size: int, batch: int) -> dict[str, Any]:
+    """One row: a sampler, a number of steps."""
+    config = diffusion.resampled(config, {"sampler": sampler, "steps": steps})
+    config.data.update(image_size=size, load_size=size, crop_size=size)
+    objective, key = networks.objective(config, 1), jax.random.key(0)
+    given = trained.blank(config, batch_size=batch)
+    state = jax.jit(objective.init)(key, given)
+    seen, traced = {"source": given["source"], "index": np.arange(batch, dtype=np.int32)}, []
+
+    def draw(state: Any, seen: dict[str, Any], key: Any) -> Any:
+        traced.append(steps)
+        return objective.sample(state, seen, key)["target"]
+
+    run, seconds = jax.jit(draw), []
+    for i in range(3):  # the first one compiles
+        begun = time.perf_counter()
+        result = run(state, seen, jax.random.fold_in(key, i)).block_until_ready()
+        seconds.append(time.perf_counter() - begun)
+    traces = len(traced)
+    memory = run.lower(state, seen, key).compile().memory_analysis()
+    return {
+        "sampler": sampler,
+        "steps": steps,
+        "compiled": traces,
+        "first_seconds": seconds[0],
+        "seconds_per_image": min(seconds[1:]) / batch,
+        "temporary_mib": memory.temp_size_in_bytes / 2**20,
+        "finite": bool(np.isfinite(result).all()),
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print a row for each sampler and number of steps; 0."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default="led_diffusion:small")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--steps", default="10,50,200")
+    parser.add_argument("--samplers", default=",".join(("ddpm", "ddim", "dpm2m")))
+    parser.add_argument("--output", type=Path)
+    args, rest = parser.parse_known_args(argv)
+    config = configs.get(args.config, [word.removeprefix("--config.") for word in rest])
+    rows = []
+    for sampler in args.samplers.split(","):
+        for steps in map(int, args.steps.split(",")):
+            rows.append(measure(config, sampler=sampler, steps=steps, size=args.size, batch=args.batch))
+            row = rows[-1]
+            print(
+                f"{row['sampler']:6} {row['steps']:4} steps: {row['compiled']} compiled, the first draw "
+                f"{row['first_seconds']:.1f} s, {row['seconds_per_image'] * 1e3:.0f} ms per image, {row['temporary_mib']:.1f} MiB"
+            )
+    result = {"config": args.config, "overrides": rest, "size": args.size, "batch": args.batch, "rows": rows}
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text(json.dumps({**result, "versions": configs.versions()}, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
