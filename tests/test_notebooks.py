@@ -75,6 +75,7 @@ def test_pix2pix_by_hand_warns_of_nothing(by_hand):
     assert outputs(by_hand, "stderr") == ""
 
 
+@pytest.mark.slow
 def test_volumes_reads_pairs_by_subject_and_position(volumes):
     text = outputs(volumes, "stdout")
     assert "(72, 84, 72) float32, axes RAS, 2.40 x 2.40 x 2.40 mm" in text
@@ -86,6 +87,7 @@ def test_volumes_reads_pairs_by_subject_and_position(volumes):
     assert len(costs) == 3 and costs == sorted(costs, reverse=True) and costs[0] < 20
 
 
+@pytest.mark.slow
 def test_volumes_ends_in_a_synthetic_t2_on_the_grid_of_its_t1(volumes):
     text = outputs(volumes, "stdout")
     means = {name: float(value) for name, value in re.findall(r"^(\w+) +([\d.]+) dB", text, re.M)}
