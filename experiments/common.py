@@ -21,12 +21,13 @@ POOL = 32  # test images whose outputs are kept for pictures, unless told otherw
 COLUMNS = ("patient", "view", "sex", "age")
 
 
-def parser(module: str, doc: str) -> argparse.ArgumentParser:
-    """The flags of every study. doc: the study's docstring, whose first line says what it is."""
+def parser(module: str, doc: str, *, seeds: bool = True) -> argparse.ArgumentParser:
+    """The flags of every study. doc: the study's docstring, whose first line says what it is; seeds: with `--seeds`."""
     made = argparse.ArgumentParser(prog=f"python -m experiments.{module}", description=doc.splitlines()[0])
     made.add_argument("--scale", choices=("tiny", "small", "paper"), default="small")
     made.add_argument("--workdir", type=Path, required=True)
-    made.add_argument("--seeds", type=int, default=1, help="trainings of every run that differ in the seed alone")
+    if seeds:
+        made.add_argument("--seeds", type=int, default=1, help="trainings of every run that differ in the seed alone")
     made.add_argument("--quiet", action="store_true", help="no progress bars")
     return made
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.led import anatomy_stage, tables
+from experiments.unpaired import anatomy_stage, tables
 from medjax.data.phantom.known import redraw
 from medjax.data.sources import phantom_cxr
 from medjax.types import DataError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import claims
-from experiments.led import verdicts_images, verdicts_paper
+from experiments.unpaired import verdicts_images, verdicts_paper
 from medjax.metrics import anatomy, findings, judgement
 from medjax.metrics.judgement import Answers
 

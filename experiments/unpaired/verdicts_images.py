@@ -57,8 +57,10 @@ def preserved(found: Mapping[str, Any], *, row: str, anatomy: Mapping[str, Any],
     )
 
 
-def hallucination(anatomy: Mapping[str, Mapping[str, Any]], *, row: str, backwards: str) -> Claim:
-    """Body shapes that move: 'potentially negligible' in the enhancement. anatomy: {row: `anatomy.summarise`}."""
+def hallucination(anatomy: Mapping[str, Mapping[str, Any]], *, row: str, backwards: str, real: bool = True) -> Claim:
+    """Body shapes that move: 'potentially negligible' in the enhancement. anatomy: {row: `anatomy.summarise`}; real: whether the
+    images are of people.
+    """
     forth, back = anatomy[row], anatomy[backwards]
     low, high = forth["dice"]["ci95"] or [None, None], back["dice"]["ci95"] or [None, None]
     apart = low[0] is not None and high[1] is not None and low[0] > high[1]
@@ -70,9 +72,10 @@ def hallucination(anatomy: Mapping[str, Mapping[str, Any]], *, row: str, backwar
         f"lung fields' Dice, input with output: enhancement {value(forth['dice'])}, degradation {value(back['dice'])}; lungs lost"
         f" in {lost} of {forth['n']}; shift {value(forth['shift_share'])} of the width",
         forth["n"],
-        "untestable" if low[0] is None or high[1] is None else "holds" if apart else "fails",
-        "Fields by one simple rule, which is a ruler and no segmentation. Holds if enhancement moves them less than degradation,"
-        " intervals apart; whether what is left is negligible, only readers can say.",
+        "untestable" if low[0] is None or high[1] is None or not real else "holds" if apart else "fails",
+        f"{'' if real else 'Phantoms alone. '}Fields by one simple rule, which is a ruler and no segmentation. Holds if"
+        " enhancement moves them less than degradation, intervals apart; whether what is left is negligible, only readers can"
+        " say.",
     )
 
 

@@ -23,6 +23,8 @@ NAMES = {
     "equalise": "histogram equalisation",
     "gamma": "gamma",
     "degraded": "high quality, degraded by CycleGAN",
+    "sane": "the same, trained longer at a higher rate",
+    "normal": "the same patients at a normal dose",
     "truth": "truth",
 }
 STRONG = ("led", "led_mean")

@@ -1,0 +1,210 @@
+"""The study's runs: on phantoms, whose truth is known, and on X-rays of people, each with one split file for every stage.
+
+Every run is an ordinary workdir of `medjax train`: `runs/phantom/cyclegan`, `runs/real/diffusion`, ... Pairs lie in
+`pairs/ARM/learnt`, made by `medjax degrade`, and `pairs/ARM/physical`, the same images under a degradation by physics. A run
+that is already complete is taken as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments import common
+from experiments.unpaired.scales import PHANTOM, REAL, SCALES, Scale
+from medjax.build import config as configs
+from medjax.build import data as build_data
+from medjax.build import pairs, pooling, training
+from medjax.types import DataError
+
+LABELS = {
+    "cyclegan": "CycleGAN",
+    "diffusion": "diffusion on the CycleGAN's pairs",
+    "sane": "the same, longer and at a higher rate",
+    "regression": "direct regression on the same pairs",
+    "physical": "diffusion on pairs by physics",
+    "classifier": "classifier, the judge",
+}
+ARMS = {PHANTOM: "phantoms", REAL: "X-rays of people"}
+ON_PAIRS = ("diffusion", "sane", "regression", "physical")
+REFINERS = ("diffusion", "sane")  # what refines the image that the CycleGAN enhanced
+LEARNT, PHYSICAL = "learnt", "physical"
+OTHERS = 1000  # added to the seed of the phantoms that the classifier sees: patients of its own
+FOLDERS = {"nih_cxr14": "cxr_nih", "padchest": "padchest"}  # below --data_root
+FILES, PHANTOMS = "files", "phantoms"
+
+
+@dataclass(frozen=True)
+class Study(common.Study):
+    """What was asked for. source: files or phantoms; root: the folder above `cxr_nih`; low: the kind of the real low-quality
+    images, that of the others at a low simulated dose or another as it comes; seed: of every training.
+    """
+
+    source: str = FILES
+    low: str = "nih_cxr14"
+    seed: int = 0
+
+    @property
+    def scale(self) -> Scale:
+        """The sizes."""
+        return SCALES[self.scale_name]
+
+    @property
+    def place(self) -> Path:
+        """The workdir, absolute."""
+        return self.workdir.resolve()
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The kinds of images; phantoms, whose truth is known, are always there."""
+        return tuple(arm for arm in self.scale.arms if self.real or arm == PHANTOM)
+
+    @property
+    def main(self) -> str:
+        """The arm whose images a classifier judges: real ones where it has been trained on such."""
+        return REAL if REAL in self.arms and "classifier" in self.scale.arms[REAL] else PHANTOM
+
+    @property
+    def shown(self) -> str:
+        """The arm that claims on pictures are about."""
+        return REAL if REAL in self.arms else PHANTOM
+
+    def runs(self, arm: str) -> tuple[str, ...]:
+        """The runs of an arm, in order."""
+        return tuple(self.scale.arms[arm])
+
+    def folder(self, arm: str, name: str) -> Path:
+        """The workdir of a run."""
+        return self.place / "runs" / arm / name
+
+    def pairs(self, arm: str, kind: str = LEARNT) -> Path:
+        """The pairs of an arm by the learnt degradation, or by the physical one."""
+        return self.place / "pairs" / arm / kind
+
+    def split_file(self, arm: str) -> Path:
+        """The patients of each split, for every stage."""
+        return self.place / "splits" / f"{arm}.json"
+
+
+def config_of(study: Study, arm: str, name: str) -> ConfigDict:
+    """The config of a run, its images included."""
+    variant, overrides = study.scale.arms[arm][name]
+    config = configs.get(variant, list(overrides))
+    c = config.data
+    c.split_file = str(study.split_file(arm))
+    if name in ON_PAIRS:
+        size = config_of(study, arm, "cyclegan").data.image_size
+        c.update(source="led_pairs", root=str(study.pairs(arm, PHYSICAL if name == "physical" else LEARNT)))
+        c.update(image_size=size, load_size=size, crop_size=size)
+    elif arm == REAL:
+        _real_images(study, config)
+    elif name == "classifier":
+        c.split_seed += OTHERS
+    if name in REFINERS:
+        m = config.method
+        m.update(enhancer=str(study.folder(arm, "cyclegan")), start=round(study.scale.start * m.num_times))
+    config.seed += study.seed
+    config.train.update(tensorboard=False, progress=study.progress)
+    return config
+
+
+def _real_images(study: Study, config: ConfigDict) -> None:
+    """Point a config at files; of two kinds of data the root is the folder above both."""
+    c = config.data
+    if c.source == "unpaired" and study.low != c.unpaired.high:
+        c.unpaired.low = study.low
+        c.degradation.steps = ()  # as it comes
+    if study.root:
+        alone = c.source == "unpaired" and c.unpaired.low == c.unpaired.high
+        kind, root = c.unpaired.high if alone else c.source, Path(study.root).expanduser()
+        c.root = str(root / FOLDERS[kind] if kind in FOLDERS else root)
+
+
+def open_all(study: Study) -> dict[str, build_data.Data]:
+    """{arm: both its pools with their splits}. Deals the patients of all stages first, in one file for each arm.
+
+    Raises DataError where a folder is absent, before anything is trained or written.
+    """
+    if REAL in study.arms and not (study.root or os.environ.get("MEDJAX_DATA")):
+        kinds = " or ".join(FOLDERS.values())
+        raise DataError(f"the study needs images: set --data_root=DIR, or MEDJAX_DATA, to the folder that holds {kinds}")
+    first = ("cyclegan", "classifier")  # of the others every patient is among those of the CycleGAN
+    dealt = {arm: [config_of(study, arm, name) for name in study.runs(arm) if name in first] for arm in study.arms}
+    missing = [arm for arm in study.arms if not study.split_file(arm).exists()]
+    for arm in reversed(missing):  # what may be absent first
+        for config in dealt[arm]:
+            build_data.open_source(config)
+    for arm in missing:
+        study.split_file(arm).parent.mkdir(parents=True, exist_ok=True)
+        pooling.share_split(dealt[arm], study.split_file(arm), build_data.open_source)
+    return {arm: build_data.open_data(own[0]) for arm, own in dealt.items()}
+
+
+def complete(config: ConfigDict, folder: Path) -> bool:
+    """Whether `folder` holds a finished run of `config`, however long its own training was; ConfigError for another run."""
+    if not (folder / "config.json").exists():
+        return False
+    theirs = configs.read(folder)
+    reached = max((int(p.name) for p in (folder / "checkpoints").glob("[0-9]*") if p.name.isdigit()), default=0)
+    if reached < configs.resolved(folder)["steps"]:
+        return False
+    asked = config.copy_and_resolve_references()
+    asked.train = theirs.train
+    configs.check_same(asked, folder)
+    return True
+
+
+def train_all(study: Study, data: dict[str, build_data.Data], *, say: Callable[[str], None] = print) -> None:
+    """Train or resume every run in turn, pairs between the first and those that learn from them. data: as `open_all` gives it.
+
+    Raises MedjaxError if a run was stopped, and what a stage raises whose predecessor is absent.
+    """
+    for arm in study.arms:
+        for name in study.runs(arm):
+            if name in ON_PAIRS:
+                make_pairs(study, arm, PHYSICAL if name == "physical" else LEARNT, say=say)
+            config, folder = config_of(study, arm, name), study.folder(arm, name)
+            if complete(config, folder):
+                continue
+            say(f"[{ARMS[arm]}] {LABELS[name]}")
+            if config.train.patience:  # may end before its last step
+                training.train(config, folder, say=say)
+            else:
+                common.train_to_end(f"{arm}/{name}", config, folder, _epoch(study, arm, name, config, data[arm]), say=say)
+
+
+def _epoch(study: Study, arm: str, name: str, config: ConfigDict, data: build_data.Data) -> int:
+    """The training images that an epoch of a run goes through."""
+    given = name == "cyclegan" or config.train.steps  # which hangs on no images
+    return training.images_of_an_epoch(data if given else build_data.open_data(config))
+
+
+def make_pairs(study: Study, arm: str, kind: str, *, say: Callable[[str], None] = print) -> None:
+    """Write the pairs of an arm where there are none yet."""
+    from experiments.unpaired import physical
+
+    folder = study.pairs(arm, kind)
+    if folder.exists():
+        return
+    if kind == LEARNT:
+        counts = pairs.write_pairs(study.folder(arm, "cyclegan"), folder, progress=study.progress)
+    else:
+        make_pairs(study, arm, LEARNT, say=say)
+        counts = physical.write_pairs(study, arm, folder)
+    say(f"[{ARMS[arm]}] {sum(counts.values())} {kind} pairs ({', '.join(f'{n} {c}' for n, c in counts.items())})")
+
+
+def describe(study: Study, arm: str, name: str) -> dict[str, Any]:
+    """What a run is and how long it was trained, for the report."""
+    folder = study.folder(arm, name)
+    config, known = configs.read(folder), configs.resolved(folder)
+    c = config.data
+    return {
+        "label": f"{ARMS[arm]}: {LABELS[name]}", "config": f"{config.name}:{config.variant}", "steps": known["steps"],
+        "pixels": c.image_size, "batch": c.batch_size, "parameters": known["parameters"], "source": c.source,
+    }  # fmt: skip
