@@ -2,11 +2,12 @@
 
     python -m experiments.cgan_srgan --scale=small --workdir=runs/labelled
 
-Counts the labels; trains a conditional GAN on phantoms, whose findings are known, and on NIH images, and beside each a
-classifier that judges it; measures distances to held-out images, diversity, copies, and whether the class asked for can be
-seen; puts the paper's threshold of 0.9 to it; enlarges real and generated images by SRGAN and measures the gap between them;
-trains classifiers on real images, on synthetic ones and on both; measures memory, counts operations, and what CLAHE does to
-a PSNR; judges every claim of the paper afresh. Ends with `report.html` and `claims.json` in the workdir. Interrupted, the
+Counts the labels; trains a conditional GAN on phantoms, whose findings are known, guides it by a classifier in a second phase,
+trains one on NIH images, and for each a classifier that judges it; measures distances to held-out images, diversity, copies, and
+whether the class asked for can be seen; puts the paper's threshold of 0.9 to it; enlarges real and generated images by SRGAN and
+measures the gap between them; trains classifiers on real images, on synthetic ones and on both; measures memory, counts
+operations, and what CLAHE does to a PSNR; judges every claim of the paper afresh.
+Ends with `report.html` and `claims.json` in the workdir. Interrupted, the
 same command resumes; what is finished is read back, and so is a finished run of `medjax train` in `runs/cgan_nih/seed_0`,
 `runs/cgan_phantom/seed_0` or `runs/classifier_nih`, ...
 
@@ -16,7 +17,7 @@ same command resumes; what is finished is read back, and so is a finished run of
 | small | 3,000 phantoms and 240 NIH images, 64 pixels enlarged to 512 | 90 minutes on 2 CPU cores |
 | paper | three classes of NIH at 128 pixels enlarged to 512, as published; needs VGG19's weights | days on a GPU |
 
-Of the 90 minutes the generators take 45, the classifiers 13, super-resolution 5, judging 9, utility 8, memory at most 7.
+Of the 90 minutes the generators take 50, the classifiers 18, super-resolution 4, judging and utility 7, memory at most 7.
 `--seeds` repeats the generators alone. Images: cxr_nih below --data_root or $MEDJAX_DATA, which must be there. Simulated ones
 only with --data_source=phantoms, which is what tiny uses unless told otherwise.
 """
