@@ -126,6 +126,7 @@ def batch():
     return {"target": image, "label": np.array([0, 1, 2, 1], np.int32), "index": np.arange(4, dtype=np.int32)}
 
 
+@pytest.mark.slow
 def test_group_norm_keeps_images_apart_in_training(batch):
     """And batch norm, which takes its statistics from the batch, does not; the max over positions is that of the last maps."""
     for norm, apart in (("group", True), ("batch", False)):

@@ -199,6 +199,7 @@ def test_enhance_keeps_format_depth_and_size_and_goes_on_after_a_bad_file(traine
     assert "exists already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_folds_test_every_patient_once(flags, tmp_path, capsys):
     """Three folds, three runs, and one table over all patients."""
     words = ["--config=restorer_cxr:tiny", f"--workdir={tmp_path}", *flags]

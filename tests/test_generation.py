@@ -199,6 +199,7 @@ def test_equalised_training_images_and_other_numbers_of_samples(gan_run, tmp_pat
     assert "<figure>" in report.build(tmp_path / "run").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_told_no_label(tiny, tmp_path, capsys):
     config = tiny("data.labels=none", "data.columns=('sex',)", "data.balance=none", name="cgan_cxr:tiny")
     data, workdir = build_data.open_data(config), tmp_path / "run"

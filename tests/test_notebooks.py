@@ -102,6 +102,7 @@ def gan(tmp_path_factory):
     return executed("gan_by_hand", tmp_path_factory.mktemp("gan"))
 
 
+@pytest.mark.slow
 def test_gan_by_hand_swaps_its_loss_in_one_line(gan):
     """The cell of the swap holds one line; what was trained goes on, and ends near the mean of the real films."""
     swaps = [cell.source for cell in gan.cells if cell.cell_type == "code" and "losses.hinge())" in cell.source]
