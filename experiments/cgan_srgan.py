@@ -36,8 +36,7 @@ NAME = "cgan_srgan"
 def parser() -> argparse.ArgumentParser:
     """The study's flags."""
     made = common.parser(NAME, __doc__)
-    made.add_argument("--data_source", choices=("files", "phantoms"), help="default: files; tiny: phantoms")
-    made.add_argument("--data_root", default="", help="the folder that holds cxr_nih (default: $MEDJAX_DATA)")
+    common.add_data(made, "cxr_nih")
     return made
 
 
@@ -48,8 +47,7 @@ def conduct(args: argparse.Namespace) -> Path:
     from experiments.labelled.runs import Study, open_all, train_all
     from experiments.labelled.verdicts import Found, all_claims
 
-    source = args.data_source or ("phantoms" if args.scale == "tiny" else "files")
-    study = Study(args.workdir, args.scale, source, args.data_root, args.seeds, not args.quiet)
+    study = Study(args.workdir, args.scale, common.source_of(args), args.data_root, args.seeds, not args.quiet)
     if not study.real:
         print("Simulated images alone: nothing below is about people.")
     data = open_all(study)

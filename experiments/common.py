@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,9 @@ from ml_collections import ConfigDict
 
 from medjax.cli import set_cpu_flags
 from medjax.files import replace
-from medjax.types import MedjaxError
+from medjax.types import DataError, MedjaxError
 
-POOL = 32  # test images whose outputs are kept for pictures, unless told otherwise
-COLUMNS = ("patient", "view", "sex", "age")
+FILES, PHANTOMS = "files", "phantoms"  # what --data_source may be
 
 
 def parser(module: str, doc: str, *, seeds: bool = True) -> argparse.ArgumentParser:
@@ -30,6 +30,17 @@ def parser(module: str, doc: str, *, seeds: bool = True) -> argparse.ArgumentPar
         made.add_argument("--seeds", type=int, default=1, help="trainings of every run that differ in the seed alone")
     made.add_argument("--quiet", action="store_true", help="no progress bars")
     return made
+
+
+def add_data(made: argparse.ArgumentParser, holds: str) -> None:
+    """The flags of a study of files, or of phantoms alone. holds: what the folder of the data holds."""
+    made.add_argument("--data_source", choices=(FILES, PHANTOMS), help="default: files; tiny: phantoms")
+    made.add_argument("--data_root", default="", help=f"the folder that holds {holds} (default: $MEDJAX_DATA)")
+
+
+def source_of(args: argparse.Namespace) -> str:
+    """Files or phantoms, as these flags say."""
+    return args.data_source or (PHANTOMS if args.scale == "tiny" else FILES)
 
 
 def conclude(module: str, conduct: Callable[[], Path], *, opening: str = "\n") -> int:
@@ -68,6 +79,22 @@ def train_to_end(
         raise MedjaxError(f"{name} was stopped at step {int(state.step)} of {wanted}; the same command again resumes")
 
 
+def complete(config: ConfigDict, folder: Path) -> bool:
+    """Whether `folder` holds a finished run of `config`, however long its own training was; ConfigError for another run."""
+    from medjax.build import config as configs
+
+    if not (folder / "config.json").exists():
+        return False
+    theirs = configs.read(folder)
+    reached = max((int(p.name) for p in (folder / "checkpoints").glob("[0-9]*") if p.name.isdigit()), default=0)
+    if reached < configs.resolved(folder)["steps"]:
+        return False
+    asked = config.copy_and_resolve_references()
+    asked.train = theirs.train
+    configs.check_same(asked, folder)
+    return True
+
+
 @dataclass(frozen=True)
 class Study:
     """What was asked for: where, at which scale, on which data, how many seeds."""
@@ -84,123 +111,12 @@ class Study:
         """Whether the images are of people."""
         return not self.source.startswith("phantom")
 
-
-def score(run: Path, data: Any, output: Path, **options: Any) -> tuple[dict, Any]:
-    """`judged` of a run's last weights, kept in `output`: runs are compared at equal training, and none picks its moment."""
-    from medjax.build import config as configs
-    from medjax.build import data as build_data
-    from medjax.build import evaluation as build_evaluation
-
-    config = build_data.fixed_canvas(configs.read(run), run)
-    return judged(lambda: build_evaluation.load(run, which="latest"), config, data, output, **options)
-
-
-def judged(
-    load: Callable[[], Any],
-    config: ConfigDict,
-    data: Any,
-    output: Path,
-    *,
-    params: Mapping[str, dict],
-    progress: bool,
-    split: str = "test",
-    columns: Sequence[str] = COLUMNS,
-    keep: int = POOL,
-    feature_networks: Sequence[str] = (),
-    metrics: Mapping[str, Callable] | None = None,
-) -> tuple[dict, Any]:
-    """Summary and scores of a model on a split of `data` (a `build.data.Data`), kept in `output`.
-
-    load gives a `build.trained.Model` and is called where nothing is kept yet; `config` says how images are made of the data,
-    the model's own or another's. `params` are those of the classical rows; the outputs of the first `keep` images are kept
-    too, see `outputs`. Distances over `feature_networks` are measured where their weights are at hand; `metrics` stand beside
-    the protocol's own.
-    """
-    import jax
-
-    from medjax import baselines, evaluate
-    from medjax.build import data as build_data
-    from medjax.build import features as build_features
-    from medjax.build import protocol as build_protocol
-    from medjax.metrics import METRICS
-    from medjax.rng import named
-
-    known = build_features.at_hand(config, feature_networks)
-    if (output / "evaluation.json").exists() and (output / "outputs.npz").exists():
-        summary, scored = evaluate.read(output)
-        if measured(summary) >= known.names:  # else weights have come since
-            return summary, scored
-    model = load()
-    predict, images = recorded(model.predict(), keep)
-    watcher = build_features.Watcher(known.networks)
-    scored = evaluate.evaluate(
-        predict,
-        build_data.eval_batches(config, data, split),
-        key=named(jax.random.key(config.data.split_seed), "evaluation"),
-        names=data.source.names,
-        columns={name: data.source.column(name) for name in columns},
-        metrics={**METRICS, **known.metrics, **(metrics or {})},
-        baselines=baselines.bind(params) or None,
-        watch=watcher,
-        progress=progress,
-    )
-    protocol = build_protocol.of(config, data, dict(params), step=model.step)
-    protocol |= {"training_data": model.config.data.source, "train_seed": model.config.seed}
-    protocol |= {"lpips": known.stated} if known.stated else {}
-    summary = evaluate.summarise(scored, protocol=protocol, dataset=data.source.kind, split=split)
-    summary |= {"features": watcher.records(), "features_absent": known.absent}
-    output.mkdir(parents=True, exist_ok=True)
-    chosen = sorted(images)
-    np.savez_compressed(output / "outputs.npz", index=chosen, image=np.stack([images[i] for i in chosen]))
-    evaluate.write(scored, output, summary=summary)
-    return summary, scored
-
-
-def measured(summary: Mapping[str, Any]) -> set[str]:
-    """The feature networks and LPIPS that a result file has."""
-    records = summary.get("features", {}).get("model", {})
-    return {key.partition("/")[2].partition(".")[0] for key in records} | set(lpips_of(summary))
-
-
-def networks_of(config: ConfigDict) -> tuple[str, ...]:
-    """The feature networks of a study: the published ones of its config, and one that nobody trained, always at hand."""
-    return (*config.evaluation.features, "random_alexnet")
-
-
-def lpips_of(summary: Mapping[str, Any]) -> dict[str, str]:
-    """{metric: title} of the LPIPS that a result file has."""
-    return {m: f"LPIPS ({m.removeprefix('lpips_')})" for m in summary["rows"]["model"] if m.startswith("lpips")}
-
-
-def over_features(rows: Mapping[str, tuple[Mapping[str, Any], str]]) -> list[str]:
-    """A report's tables of distances over features. rows: {label: (summary, its row)}; the first names what is absent."""
-    from medjax.report.features import feature_blocks
-
-    found = {label: summary.get("features", {}).get(row, {}) for label, (summary, row) in rows.items()}
-    absent = next(iter(rows.values()))[0].get("features_absent", ())
-    return feature_blocks({"features": {k: v for k, v in found.items() if v}, "features_absent": absent})
-
-
-def recorded(predict: Callable, keep: int = POOL) -> tuple[Callable, dict[int, np.ndarray]]:
-    """`predict`, and a dict in which the first `keep` outputs gather, [0, 1], by record number."""
-    from medjax.types import to_unit
-
-    images: dict[int, np.ndarray] = {}
-
-    def wrapped(batch: dict, key: Any) -> dict:
-        result = predict(batch, key)
-        for i, image in zip(np.asarray(batch["index"]).tolist(), to_unit(np.asarray(result["target"])), strict=True):
-            if i in images or len(images) < keep:
-                images[i] = image
-        return result
-
-    return wrapped, images
-
-
-def outputs(folder: Path) -> dict[int, np.ndarray]:
-    """The outputs that `score` kept."""
-    with np.load(folder / "outputs.npz") as arrays:
-        return dict(zip(arrays["index"].tolist(), arrays["image"], strict=True))
+    def above(self, holds: str = "cxr_nih") -> Path:
+        """The folder above those of the data sets, which `holds` these: `root`, else $MEDJAX_DATA; DataError where neither is."""
+        given = self.root or os.environ.get("MEDJAX_DATA", "")
+        if not given:
+            raise DataError(f"the study needs images: set --data_root=DIR, or MEDJAX_DATA, to the folder that holds {holds}")
+        return Path(given).expanduser()
 
 
 def example(config: ConfigDict) -> dict[str, np.ndarray]:

@@ -37,8 +37,7 @@ NAME = "led"
 def parser() -> argparse.ArgumentParser:
     """The study's flags."""
     made = common.parser(NAME, __doc__, seeds=False)
-    made.add_argument("--data_source", choices=("files", "phantoms"), help="default: files; tiny: phantoms")
-    made.add_argument("--data_root", default="", help="the folder that holds cxr_nih, or padchest (default: $MEDJAX_DATA)")
+    common.add_data(made, "cxr_nih, or padchest")
     made.add_argument("--low", choices=("nih_cxr14", "actualmed"), default="nih_cxr14",
                       help="low-quality images of people: NIH's at a low simulated dose, or another set as it comes")  # fmt: skip
     made.add_argument("--seed", type=int, default=0, help="of every training; patients are dealt the same way")
@@ -52,8 +51,8 @@ def conduct(args: argparse.Namespace) -> Path:
     from experiments.unpaired.runs import Study, open_all, train_all
     from experiments.unpaired.verdicts import all_claims
 
-    source = args.data_source or ("phantoms" if args.scale == "tiny" else "files")
-    study = Study(args.workdir, args.scale, source, args.data_root, progress=not args.quiet, low=args.low, seed=args.seed)
+    asked = {"progress": not args.quiet, "low": args.low, "seed": args.seed}
+    study = Study(args.workdir, args.scale, common.source_of(args), args.data_root, **asked)
     if not study.real:
         print("Simulated images alone: nothing below is about people.")
     data = open_all(study)

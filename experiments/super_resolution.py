@@ -32,8 +32,7 @@ NAME = "super_resolution"
 def parser() -> argparse.ArgumentParser:
     """The study's flags."""
     made = common.parser(NAME, __doc__)
-    made.add_argument("--data_source", choices=("files", "phantoms"), help="default: files; tiny: phantoms")
-    made.add_argument("--data_root", default="", help="the folder that holds cxr_nih, ct and mri_t1_t2 (default: $MEDJAX_DATA)")
+    common.add_data(made, "cxr_nih, ct and mri_t1_t2")
     return made
 
 
@@ -44,8 +43,7 @@ def conduct(args: argparse.Namespace) -> Path:
     from experiments.superres.runs import Study, train_all
     from experiments.superres.verdicts import Found, all_claims
 
-    source = args.data_source or ("phantoms" if args.scale == "tiny" else "files")
-    study = Study(args.workdir, args.scale, source, args.data_root, args.seeds, not args.quiet)
+    study = Study(args.workdir, args.scale, common.source_of(args), args.data_root, args.seeds, not args.quiet)
     if not study.real:
         print("Simulated images alone: nothing below is about people.")
     opened = train_all(study)

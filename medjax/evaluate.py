@@ -187,6 +187,14 @@ def enlarged(images: Array, height: int) -> Array:
     return images if factor <= 1 else np.asarray(images).repeat(factor, axis=1).repeat(factor, axis=2)
 
 
+def in_batches(run: Callable[[np.ndarray], Array], count: int, *, size: int) -> np.ndarray:
+    """`run(places int [size]) -> [size, ...]` over `count` places, put together `[count, ...]`: batches of one shape, so that one
+    program serves all, the last filled up with its last place.
+    """
+    starts = range(0, count, size)
+    return np.concatenate([np.asarray(run(np.arange(i, i + size).clip(max=count - 1)))[: count - i] for i in starts])
+
+
 def _apply(enhance: Callable, source: Array, target: Array, keep: Array) -> np.ndarray:
     """The baseline on every image that counts; padding keeps its target, so that every batch has one shape."""
     result = np.array(target)

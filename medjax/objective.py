@@ -115,9 +115,14 @@ def in_parts(batch: PyTree, microbatch: int) -> bool:
     return microbatch not in (0, size)
 
 
+def parts_of(batch: PyTree, microbatch: int) -> PyTree:
+    """`batch` as `[B / microbatch, microbatch, ...]`."""
+    return jax.tree.map(lambda x: x.reshape(-1, microbatch, *x.shape[1:]), batch)
+
+
 def _mean_slope(slope: Callable, params: PyTree, stats: PyTree, batch: PyTree, key: Key, microbatch: int) -> tuple:
     """(mean gradient, mean metrics, last statistics) over the parts of `batch`; in a scan one part's memory is the next's."""
-    parts = jax.tree.map(lambda x: x.reshape(-1, microbatch, *x.shape[1:]), batch)
+    parts = parts_of(batch, microbatch)
     count = len(jax.tree.leaves(parts)[0])
 
     def one(held: tuple[PyTree, PyTree], numbered: tuple[Array, PyTree]) -> tuple[tuple[PyTree, PyTree], Metrics]:

@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from medjax import synthetic
+from medjax.files import check_free, whole
 from medjax.metrics.discrimination import most_passing, passing_threshold, proportion
 from medjax.types import Array, ConfigError, NonFiniteError, to_unit
 
@@ -113,7 +114,7 @@ def synthesize(
         raise ConfigError("a threshold needs a discriminator to judge images by")
     drawer = _Drawer(generate, judge if threshold else None, threshold, max_tries, batch_size, Outcome(folder))
     outcome, shown = drawer.outcome, {label: [] for label in labels}
-    with synthetic.whole(folder) as part:
+    with whole(folder) as part:
         for label in labels:
             described = f"synthesising {label}".strip()
             with tqdm(desc=described, total=count, unit="image", disable=not progress, leave=False) as bar:
@@ -183,7 +184,7 @@ def check(output: str | Path, *, count: int, threshold: float, max_tries: int, o
         raise ConfigError(f"the threshold is a probability from 0 (no filter) to below 1, not {threshold}")
     if max_tries < count:
         raise ConfigError(f"{count} images cannot come of {max_tries} tries")
-    synthetic.check_output(Path(output), overwrite=overwrite)
+    check_free(Path(output), marker=synthetic.PROVENANCE, what="synthetic images", overwrite=overwrite)
 
 
 def check_reach(tally: Tally, label: str, *, count: int, threshold: float, max_tries: int) -> None:

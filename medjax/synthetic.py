@@ -6,15 +6,12 @@ patient of its own. Every name, every patient and every PNG's own text says `syn
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 import re
-import shutil
-import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,6 @@ from PIL import Image, PngImagePlugin
 
 from medjax import formats, inference
 from medjax.files import replace
-from medjax.types import ConfigError
 from medjax.writers import sample_sheet
 
 COLUMNS = ("Image Index", "Finding Labels", "Patient ID", "Patient Age", "Patient Gender", "View Position")
@@ -44,38 +40,6 @@ def name_of(label: str, seed: int, number: int) -> str:
 def row_of(label: str, name: str, columns: Mapping[str, str]) -> dict[str, str]:
     """A row of the table; `columns`: what is known beside the label, of `COLUMNS`."""
     return {**dict.fromkeys(COLUMNS, ""), "Image Index": f"{name}.png", "Finding Labels": label, "Patient ID": name, **columns}
-
-
-def check_output(folder: Path, *, overwrite: bool) -> None:
-    """Raises ConfigError where something is in the way that may not be replaced: anything but earlier synthetic images."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file, where a folder is to be written")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not overwrite:
-            raise ConfigError(f"{folder} exists and is not empty; give another folder, or --overwrite")
-        if not (folder / PROVENANCE).is_file():
-            raise ConfigError(f"{folder} is not overwritten: it has no {PROVENANCE}, so it is no folder of synthetic images")
-
-
-@contextlib.contextmanager
-def whole(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` to write into, which takes its place at the end; on an error what was there stays."""
-    above = folder.absolute().parent
-    above.mkdir(parents=True, exist_ok=True)
-    held = Path(tempfile.mkdtemp(dir=above, prefix=f".{folder.name}."))
-    (part := held / "new").mkdir()
-    try:
-        yield part
-        if folder.exists():
-            folder.rename(held / "old")
-        try:
-            part.rename(folder)
-        except OSError:
-            if (held / "old").exists():
-                (held / "old").rename(folder)
-            raise
-    finally:
-        shutil.rmtree(held, ignore_errors=True)
 
 
 def write_image(path: Path, image: np.ndarray, label: str, told: str) -> None:

@@ -13,8 +13,9 @@ import pytest
 from experiments import cgan_srgan
 from experiments import claims as claim_rows
 from experiments.benchmarks import memory as benchmark
+from experiments.common import complete
 from experiments.labelled import counts, domain, judged, memory, page, threshold, verdicts_images, verdicts_paper
-from experiments.labelled.runs import RUNS, SCALES, Study, complete, config_of, open_all
+from experiments.labelled.runs import RUNS, SCALES, Study, config_of, open_all
 from experiments.superres.targets import PLAIN
 from medjax import formats, synthetic
 from medjax.build import config as configs

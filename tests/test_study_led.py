@@ -10,8 +10,9 @@ import pytest
 
 from experiments import claims as claim_rows
 from experiments import led
+from experiments.common import complete
 from experiments.unpaired import ablation, enhanced, judged, page, physical, restored, stages
-from experiments.unpaired.runs import ON_PAIRS, PHYSICAL, SCALES, Study, complete, config_of, make_pairs, open_all
+from experiments.unpaired.runs import ON_PAIRS, PHYSICAL, SCALES, Study, config_of, make_pairs, open_all
 from experiments.unpaired.scales import CONDITION, FRESH, PHANTOM, REAL
 from medjax.build import config as configs
 from medjax.build import judgement, pairs, training

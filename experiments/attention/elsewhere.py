@@ -19,7 +19,8 @@ from skimage.restoration import estimate_sigma
 from experiments import sensitivity
 from experiments.attention.runs import Study, config_of
 from experiments.attention.scores import Results
-from experiments.common import kept, networks_of, score
+from experiments.common import kept
+from experiments.scoring import networks_of, score
 from medjax import baselines, evaluate
 from medjax.build import data as build_data
 from medjax.build import evaluation as build_evaluation

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from experiments.attention.runs import RUNS, Study, config_of
-from experiments.common import kept, networks_of, outputs, score
+from experiments.common import kept
+from experiments.scoring import networks_of, outputs, score
 from medjax import evaluate
 from medjax.build import data as build_data
 from medjax.build import evaluation as build_evaluation

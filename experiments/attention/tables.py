@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import common
+from experiments import scoring
 from experiments.attention import audit as inputs
 from experiments.attention.elsewhere import Elsewhere
 from experiments.attention.runs import ATTENTION, RUNS, Study
@@ -26,7 +26,7 @@ def label(row: str) -> str:
 
 def table_one(results: Results) -> str:
     """Table 1 of the paper, with the rows it left out."""
-    rows, metrics = results.table(), METRICS | common.lpips_of(results.summaries["baseline"][0])
+    rows, metrics = results.table(), METRICS | scoring.lpips_of(results.summaries["baseline"][0])
     body = [
         [name, *(cell(m, results.mean(row, m)) for m in metrics), results.mean(row, "psnr")["n"]]
         for row, name in rows.items()
@@ -72,7 +72,7 @@ def feature_tables(results: Results) -> list[str]:
     """Distances of every row's set of images to the references, over feature networks."""
     first = results.summaries["baseline"][0]
     rows = {label(row): (first, row) for row in ("input", *results.classical())}
-    return common.over_features(rows | {RUNS[run].label: (found[0], "model") for run, found in results.summaries.items()})
+    return scoring.over_features(rows | {RUNS[run].label: (found[0], "model") for run, found in results.summaries.items()})
 
 
 def artefacts(results: Results) -> str:

@@ -14,16 +14,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import common
+from experiments import scoring
 from experiments.labelled.runs import Study, config_of
 from experiments.superres.scores import by_patient
 from medjax import baselines
 from medjax.build import data as build_data
 from medjax.build import evaluation as build_evaluation
 from medjax.build import features, generated, generator, judging, synthesis
-from medjax.build.validating import spread
 from medjax.data.augment import resize
 from medjax.data.degrade import downsample
+from medjax.data.records import spread
 from medjax.metrics import statistics
 from medjax.rng import named
 from medjax.types import Array, to_signed, to_unit
@@ -47,7 +47,7 @@ def score(study: Study, data: build_data.Data) -> dict[str, Any]:
         config = config_of(study, name)
         params = build_evaluation.tuned_baselines(config, data, progress=study.progress) if name == "srresnet" else {}
         asked = {"params": params, "progress": study.progress, "keep": 1, "feature_networks": ()}
-        scored = common.score(study.folder(name), data, study.place / "evaluations" / name, **asked)[1]
+        scored = scoring.score(study.folder(name), data, study.place / "evaluations" / name, **asked)[1]
         by |= {row: (scored, row) for row in CLASSICAL if row in scored.scores} | {name: (scored, "model")}
     values = {row: {m: by_patient(*place, m) for m in ("psnr", "ssim", "ms_ssim")} for row, place in by.items()}
     pairs = (("srresnet", "bicubic"), ("srgan", "bicubic"), ("srgan", "srresnet"))

@@ -9,7 +9,6 @@ long as its own config says, is taken as it is.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,6 @@ from experiments import common
 from experiments.labelled.scales import SCALES, Scale
 from medjax.build import config as configs
 from medjax.build import data as build_data
-from medjax.types import DataError
 
 
 class Run(NamedTuple):
@@ -48,14 +46,13 @@ RUNS: dict[str, Run] = {
 SETS = {"phantom": "phantoms", "guided": "phantoms, guided", "nih": "NIH chest X-rays"}
 JUDGES = {"phantom": "phantom", "guided": "phantom", "nih": "nih"}  # whose classifier judges the generator of a set
 FOLDER = "cxr_nih"  # below the folder of the data
-FILES, PHANTOMS = "files", "phantoms"
 
 
 @dataclass(frozen=True)
 class Study(common.Study):
     """What was asked for. source: files or phantoms; root: the folder above `cxr_nih`; seeds: trainings of every generator."""
 
-    source: str = FILES
+    source: str = common.FILES
 
     @property
     def scale(self) -> Scale:
@@ -98,10 +95,7 @@ class Study(common.Study):
 
     def nih(self) -> str:
         """The folder of the NIH images."""
-        above = self.root or os.environ.get("MEDJAX_DATA", "")
-        if not above:
-            raise DataError("the study needs images: set --data_root=DIR, or MEDJAX_DATA, to the folder that holds cxr_nih")
-        return str(Path(above).expanduser() / FOLDER)
+        return str(self.above() / FOLDER)
 
 
 def config_of(study: Study, name: str, seed: int = 0) -> ConfigDict:
@@ -164,26 +158,12 @@ def open_all(study: Study) -> dict[str, build_data.Data]:
     return found | {"large": build_data.open_data(config_of(study, "srgan"))}
 
 
-def complete(config: ConfigDict, folder: Path) -> bool:
-    """Whether `folder` holds a finished run of `config`, however long its own training was; ConfigError for another run."""
-    if not (folder / "config.json").exists():
-        return False
-    theirs = configs.read(folder)
-    reached = max((int(p.name) for p in (folder / "checkpoints").glob("[0-9]*") if p.name.isdigit()), default=0)
-    asked = config.copy_and_resolve_references()
-    if reached < configs.resolved(folder)["steps"]:
-        return False
-    asked.train = theirs.train
-    configs.check_same(asked, folder)
-    return True
-
-
 def train_all(study: Study, data: Mapping[str, build_data.Data], *, say: Callable[[str], None] = print) -> None:
     """Train or resume every run in turn. data: as `open_all` gives it. Raises MedjaxError if one was stopped."""
     for name in study.runs:
         for seed in range(study.seeds if RUNS[name].kind == "generator" else 1):
             config, folder = config_of(study, name, seed), study.folder(name, seed)
-            if complete(config, folder):
+            if common.complete(config, folder):
                 continue
             say(f"[{name}, seed {seed}] {RUNS[name].label}")
             size = len(data[RUNS[name].images or "large"].splits["train"])

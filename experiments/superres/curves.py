@@ -16,11 +16,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.common import networks_of
+from experiments.scoring import networks_of
 from medjax.build import data as build_data
 from medjax.build import features as build_features
 from medjax.build import networks
-from medjax.build.validating import spread
+from medjax.data.records import spread
 from medjax.metrics import METRICS
 from medjax.rng import named
 from medjax.state import TrainState

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from experiments.common import judged
+from experiments.scoring import judged
 from experiments.superres.runs import RUNS, Opened, Study, config_of
 from experiments.superres.scores import Results, asked_of, by_patient, share_of
 from medjax.build import evaluation as build_evaluation

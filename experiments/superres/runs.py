@@ -6,7 +6,6 @@ two can be interpolated. X-rays must be there; where CT or MR is not, the study 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,14 +52,13 @@ RUNS: dict[str, Run] = {
 MODALITIES = {"cxr": "chest X-rays", "ct": "CT slices", "mri": "T1 MR slices"}
 FOLDERS = {"cxr": "cxr_nih", "ct": "ct", "mri": "mri_t1_t2"}  # below the folder of the data
 PHANTOM_FOLDERS = {"ct": "ct", "mri": "brain"}
-FILES, PHANTOMS = "files", "phantoms"
 
 
 @dataclass(frozen=True)
 class Study(common.Study):
     """What was asked for. source: files or phantoms; root: the folder above those of the modalities."""
 
-    source: str = FILES
+    source: str = common.FILES
 
     @property
     def scale(self) -> Scale:
@@ -74,11 +72,8 @@ class Study(common.Study):
     def images(self, modality: str) -> str:
         """The folder of a modality's images, "" for simulated X-rays, which are drawn."""
         if not self.real:
-            return "" if modality == "cxr" else str(self.workdir.resolve() / PHANTOMS / PHANTOM_FOLDERS[modality])
-        above = self.root or os.environ.get("MEDJAX_DATA", "")
-        if not above:
-            raise DataError("the study needs images: set --data_root=DIR, or MEDJAX_DATA, to the folder that holds cxr_nih")
-        return str(Path(above).expanduser() / FOLDERS[modality])
+            return "" if modality == "cxr" else str(self.workdir.resolve() / common.PHANTOMS / PHANTOM_FOLDERS[modality])
+        return str(self.above() / FOLDERS[modality])
 
 
 @dataclass
@@ -147,7 +142,7 @@ def images_of(study: Study, modality: str, config: ConfigDict) -> None:
 def write_volumes(study: Study) -> None:
     """The simulated volumes, once."""
     for modality, kind in (("ct", "ct"), ("mri", "brain")):
-        folder = study.workdir.resolve() / PHANTOMS / kind
+        folder = study.workdir.resolve() / common.PHANTOMS / kind
         if not (folder / "subjects.csv").exists():  # written last but for the table of findings
             options = {"contrasts": ("T1",)} if kind == "brain" else {}
             write_phantoms(folder, kind=kind, count=study.scale.volumes, **study.scale.grids[modality], **options)

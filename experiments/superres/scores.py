@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import networks_of, outputs, score
+from experiments.scoring import networks_of, outputs, score
 from experiments.superres.curves import FILE, few
 from experiments.superres.runs import RUNS, Opened, Study, config_of
 from medjax import evaluate

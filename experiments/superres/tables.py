@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import common
+from experiments import scoring
 from experiments.superres import mixing
 from experiments.superres.runs import MODALITIES, RUNS, Opened, Study, heading, title
 from experiments.superres.scores import CLASSICAL, MIXED, RANDOM, Results, by_patient, share_of
@@ -35,7 +35,7 @@ def short(row: str) -> str:
 
 def metrics_of(results: Results, pairs: str) -> dict[str, str]:
     """{metric: its title}: the protocol's, the LPIPS whose weights are at hand, and the one that always is."""
-    published = common.lpips_of(results.summaries[results.first(pairs)][0])
+    published = scoring.lpips_of(results.summaries[results.first(pairs)][0])
     return METRICS | published | {RANDOM: OVER_RANDOM}
 
 
@@ -142,7 +142,7 @@ def features(results: Results, pairs: str) -> list[str]:
     told = f"**{heading(pairs)}**, {counted(results, pairs)}."
     if "patient" in told:
         told += " Images of one patient are much alike: n counts images, and intervals are narrower than they ought to be."
-    return [report.text(told), *common.over_features(rows)]
+    return [report.text(told), *scoring.over_features(rows)]
 
 
 def artefacts(results: Results, pairs: str) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import kept, networks_of, outputs, score
+from experiments.common import kept
+from experiments.scoring import networks_of, outputs, score
 from experiments.translation.runs import LEGS, RUNS, Study, config_of, thinned
 from medjax import evaluate
 from medjax.build import data as build_data

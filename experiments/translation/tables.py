@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments import common
+from experiments import scoring
 from experiments.translation.runs import RUNS, Study
 from experiments.translation.scores import REFERENCES, Results, by_subject
 from medjax import report
@@ -50,7 +50,7 @@ def table_one(study: Study, results: Results) -> str:
         "psnr_inside": "PSNR inside (dB)", "ssim_inside": "SSIM inside", "mae_inside": "MAE inside",
         "nrmse_inside": "NRMSE inside", "psnr": "PSNR whole slice (dB)", "ssim": "SSIM whole slice",
     }  # fmt: skip
-    metrics |= common.lpips_of(results.summaries["main"][0])
+    metrics |= scoring.lpips_of(results.summaries["main"][0])
     rows = rows_of(study)
     body = [[label(r), *(bare(m, results.mean(r, m)) for m in metrics)] for r in rows]
     n = len(results.subjects)
@@ -69,7 +69,7 @@ def feature_tables(study: Study, results: Results) -> list[str]:
         label(run): (results.summaries[run][0], "model") for run in study.compared
     }
     note = "Slices of one subject are much alike: n counts slices, and the intervals are narrower than they ought to be."
-    return [report.text(note), *common.over_features(rows)]
+    return [report.text(note), *scoring.over_features(rows)]
 
 
 def affine(study: Study, results: Results) -> str:

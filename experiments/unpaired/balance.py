@@ -12,7 +12,6 @@ from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build import pooling
 from medjax.data import pool_balance, pools
-from medjax.data.augment import resize
 from medjax.types import ConfigError
 
 
@@ -31,16 +30,10 @@ def measure(study: Study, arm: str, test: enhanced.Tested, degraded: np.ndarray,
         pick = lambda pool, places: {name: v[places] for name, v in values[pool].items()}  # noqa: E731
         found["left"] = {pools.LOW: len(low), pools.HIGH: len(high)}
         found["matched"] = pool_balance.compare(pick(pools.LOW, low), pick(pools.HIGH, high))
-    found["made"] = pool_balance.compare(_of(degraded), _of(test.high))
+    found["made"] = pool_balance.compare(*(pool_balance.measured(x.astype(np.float32)) for x in (degraded, test.high)))
     return found | {"match": list(config_of(study, arm, "cyclegan").data.match)}
 
 
 def _some(data: build_data.Data, pool: str) -> np.ndarray:
     """Training images of a pool, spread over it."""
-    return pooling.spread(pools.in_pool(data.source, data.splits["train"], pool), pooling.MEASURED)
-
-
-def _of(images: np.ndarray) -> dict[str, np.ndarray]:
-    """What `pool_balance` measures, of images `[n, H, W, 1]` in [0, 1]."""
-    small = [resize(np.asarray(image, np.float32), pool_balance.SIDE) for image in images]
-    return {"grey": np.array([float(x.mean()) for x in small]), "body": np.array([pool_balance.body_share(x) for x in small])}
+    return pooling.few_of(data.source, data.splits["train"], pool, pooling.MEASURED)

@@ -18,11 +18,13 @@ from experiments.unpaired.scales import PHANTOM
 from medjax import baselines
 from medjax.build import data as build_data
 from medjax.build import pooling
+from medjax.build.enhancer import JUDGES
 from medjax.build.evaluation import load
 from medjax.data import led_pairs, pools
 from medjax.data.augment import resize
 from medjax.data.phantom.known import NONE, redraw
 from medjax.data.records import Record
+from medjax.evaluate import in_batches
 from medjax.files import replace as replace_file
 from medjax.types import NonFiniteError, to_signed, to_unit
 
@@ -122,12 +124,12 @@ def applied(
     """What `predict` makes of images `[n, H, W, 1]` in [0, 1], in batches of one shape; [0, 1] again. NonFiniteError where it is
     no number.
     """
-    parts = []
-    for i in range(0, len(images), BATCH):
-        places = np.arange(i, i + BATCH).clip(max=len(images) - 1)
+
+    def run(places: np.ndarray) -> np.ndarray:
         batch = {asked: to_signed(images[places]).astype(np.float32), "index": index[places].astype(np.int32)}
-        parts.append(np.asarray(predict(batch, key)[given], np.float32)[: len(images) - i])
-    made = np.concatenate(parts)
+        return np.asarray(predict(batch, key)[given], np.float32)
+
+    made = in_batches(run, len(images), size=BATCH)
     if not np.isfinite(made).all():
         bad = int(np.flatnonzero(~np.isfinite(made).all((1, 2, 3)))[0])
         raise NonFiniteError(f"what the model makes of image {bad} (counted from 0) is not finite")
@@ -145,7 +147,7 @@ def own_key() -> Any:
 
 def _translated(study: Study, arm: str, stack: np.ndarray, index: np.ndarray, high: np.ndarray) -> Arrays:
     """g_ab of the low-quality images, g_ba of the high-quality ones."""
-    predict = load(study.folder(arm, "cyclegan"), optional=("d_a", "d_b")).predict()
+    predict = load(study.folder(arm, "cyclegan"), optional=JUDGES).predict()
     degraded = applied(own_key(), predict, high, np.arange(len(high)), asked="b", given="a")
     return {"enhanced": applied(own_key(), predict, stack, index), "degraded": degraded}
 

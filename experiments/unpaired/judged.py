@@ -12,6 +12,7 @@ from experiments.unpaired.runs import Study
 from medjax.build import classifier, judgement
 from medjax.build import config as configs
 from medjax.data.records import Record
+from medjax.evaluate import in_batches
 
 ORDER = ("high", "low", "led", "led_mean", "sane", "cyclegan", "regression", "physical", "clahe", "equalise", "gamma")
 PLACED = {"low": "low quality", "high": "high quality", "degraded": "high quality, degraded by CycleGAN",
@@ -60,8 +61,5 @@ def _features(features: Any, images: np.ndarray) -> np.ndarray:
     """float64 `[n, D]`, in batches of one shape."""
     import jax
 
-    run, parts = jax.jit(lambda network, x: network(x)["pool"]), []
-    for i in range(0, len(images), judgement.BATCH):
-        places = np.arange(i, i + judgement.BATCH).clip(max=len(images) - 1)
-        parts.append(np.asarray(run(features, np.asarray(images[places], np.float32)), np.float64)[: len(images) - i])
-    return np.concatenate(parts)
+    run, images = jax.jit(lambda network, x: network(x)["pool"]), np.asarray(images, np.float32)
+    return in_batches(lambda places: run(features, images[places]), len(images), size=judgement.BATCH).astype(np.float64)

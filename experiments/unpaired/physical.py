@@ -20,8 +20,8 @@ from medjax.build import pooling
 from medjax.data import led_pairs, pools
 from medjax.data.augment import resize
 from medjax.data.degrade import Degradation
+from medjax.files import whole
 from medjax.rng import generator
-from medjax.synthetic import whole
 
 PHOTONS = tuple(float(round(10**power)) for power in np.arange(0.75, 5.01, 0.25))
 FITTED = 24  # training images of each pool
@@ -52,7 +52,7 @@ def write_pairs(study: Study, arm: str, folder: Path) -> dict[str, int]:
 def low_images(config: ConfigDict) -> list[np.ndarray]:
     """Low-quality training images [H, W, 1] in [0, 1], spread over the pool, at the size of training."""
     data = build_data.open_data(config)
-    own = pooling.spread(pools.in_pool(data.source, data.splits["train"], pools.LOW), FITTED)
+    own = pooling.few_of(data.source, data.splits["train"], pools.LOW, FITTED)
     load = pools.view(data.source, pools.LOW).load
     return [resize(load(int(i))["target"], config.data.image_size) for i in own]
 

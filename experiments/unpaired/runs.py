@@ -7,7 +7,6 @@ that is already complete is taken as it is.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from experiments.unpaired.scales import PHANTOM, REAL, SCALES, Scale
 from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build import pairs, pooling, training
-from medjax.types import DataError
 
 LABELS = {
     "cyclegan": "CycleGAN",
@@ -36,7 +34,6 @@ REFINERS = ("diffusion", "sane")  # what refines the image that the CycleGAN enh
 LEARNT, PHYSICAL = "learnt", "physical"
 OTHERS = 1000  # added to the seed of the phantoms that the classifier sees: patients of its own
 FOLDERS = {"nih_cxr14": "cxr_nih", "padchest": "padchest"}  # below --data_root
-FILES, PHANTOMS = "files", "phantoms"
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Study(common.Study):
     images, that of the others at a low simulated dose or another as it comes; seed: of every training.
     """
 
-    source: str = FILES
+    source: str = common.FILES
     low: str = "nih_cxr14"
     seed: int = 0
 
@@ -130,9 +127,8 @@ def open_all(study: Study) -> dict[str, build_data.Data]:
 
     Raises DataError where a folder is absent, before anything is trained or written.
     """
-    if REAL in study.arms and not (study.root or os.environ.get("MEDJAX_DATA")):
-        kinds = " or ".join(FOLDERS.values())
-        raise DataError(f"the study needs images: set --data_root=DIR, or MEDJAX_DATA, to the folder that holds {kinds}")
+    if REAL in study.arms:
+        study.above(" or ".join(FOLDERS.values()))
     first = ("cyclegan", "classifier")  # of the others every patient is among those of the CycleGAN
     dealt = {arm: [config_of(study, arm, name) for name in study.runs(arm) if name in first] for arm in study.arms}
     missing = [arm for arm in study.arms if not study.split_file(arm).exists()]
@@ -145,20 +141,6 @@ def open_all(study: Study) -> dict[str, build_data.Data]:
     return {arm: build_data.open_data(own[0]) for arm, own in dealt.items()}
 
 
-def complete(config: ConfigDict, folder: Path) -> bool:
-    """Whether `folder` holds a finished run of `config`, however long its own training was; ConfigError for another run."""
-    if not (folder / "config.json").exists():
-        return False
-    theirs = configs.read(folder)
-    reached = max((int(p.name) for p in (folder / "checkpoints").glob("[0-9]*") if p.name.isdigit()), default=0)
-    if reached < configs.resolved(folder)["steps"]:
-        return False
-    asked = config.copy_and_resolve_references()
-    asked.train = theirs.train
-    configs.check_same(asked, folder)
-    return True
-
-
 def train_all(study: Study, data: dict[str, build_data.Data], *, say: Callable[[str], None] = print) -> None:
     """Train or resume every run in turn, pairs between the first and those that learn from them. data: as `open_all` gives it.
 
@@ -169,7 +151,7 @@ def train_all(study: Study, data: dict[str, build_data.Data], *, say: Callable[[
             if name in ON_PAIRS:
                 make_pairs(study, arm, PHYSICAL if name == "physical" else LEARNT, say=say)
             config, folder = config_of(study, arm, name), study.folder(arm, name)
-            if complete(config, folder):
+            if common.complete(config, folder):
                 continue
             say(f"[{ARMS[arm]}] {LABELS[name]}")
             if config.train.patience:  # may end before its last step

@@ -22,7 +22,9 @@ from medjax.baselines import grey
 from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build.labelled import clahe_words
+from medjax.build.protocol import of_run
 from medjax.build.trained import Model, Task
+from medjax.data.records import thinned
 from medjax.metrics import classification as metrics
 from medjax.metrics import tables
 from medjax.metrics.statistics import RESAMPLES
@@ -118,7 +120,7 @@ def fit_baselines(config: ConfigDict, own: build_data.Data) -> tuple[np.ndarray,
     """How frequent each class is in training `[K]`, and the class by mean grey level, of training images."""
     train, classes = own.splits["train"], len(own.source.label_names)
     frequent = np.mean([[name in own.source.records[int(i)].labels for name in own.source.label_names] for i in train], 0)
-    chosen = train[:: max(1, -(-len(train) // FITTING_IMAGES))]
+    chosen = thinned(train, FITTING_IMAGES)
     level, label = levels(config, replace(own, splits={"fit": chosen}), "fit")
     return frequent, grey.fit(level, metrics.truth(label, classes), several=label.ndim == 2)
 
@@ -160,10 +162,7 @@ def protocol(task: Task) -> dict[str, Any]:
         "test": "McNemar, exact, over patients; DeLong for each class's AUC",
         "training_preprocessing": clahe_words(task.config) + ("; not of the images judged" if c.clahe.clip else ""),
         "baselines": {"majority": "class frequencies in training", "grey": "logistic regression on the mean grey level"},
-        "checkpoint_step": task.model.step,
-        "training_data": c.source,
-        "split_seed": c.split_seed,
-        "train_seed": task.config.seed,
+        **of_run(task.config, task.model.step),
     }
 
 

@@ -33,10 +33,15 @@ def degradation_of(config: ConfigDict, source: Source) -> Degradation | None:
     if not c.steps:
         raise ConfigError(f"{source.kind} holds good images alone, so config.data.degradation.steps may not be empty")
     check_scale(config)
-    params = {name: c[name].to_dict() for name in OPERATIONS if name in c and name in c.steps}
+    params = params_of(c)
     if "downsample" in params:
         params["downsample"]["factor"] = config.data.scale
     return Degradation(steps=tuple(c.steps), params=params, size=c.size or None)
+
+
+def params_of(section: ConfigDict) -> dict[str, dict]:
+    """The parameters of the steps of `config.data.degradation`, by their names."""
+    return {name: section[name].to_dict() for name in OPERATIONS if name in section and name in section.steps}
 
 
 def check_scale(config: ConfigDict) -> None:

@@ -13,7 +13,7 @@ from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build import diffusion, networks
 from medjax.checkpoint import Checkpoints
-from medjax.data.led_pairs import hash_of
+from medjax.files import sha256
 from medjax.types import Array, CheckpointError, ConfigError
 
 TRAIN = "medjax train --config=led_cyclegan --workdir={workdir}"
@@ -71,7 +71,7 @@ def identity(config: ConfigDict) -> dict[str, Any]:
     theirs = run_of(workdir, "enhancement")
     with Checkpoints(workdir, best=theirs.train.best, read_only=True) as checkpoints:
         step = checkpoints.best_step()
-    return {"run": f"{theirs.name}:{theirs.variant}", "checkpoint_step": step, "config_sha256": hash_of(workdir / "config.json")}
+    return {"run": f"{theirs.name}:{theirs.variant}", "checkpoint_step": step, "config_sha256": sha256(workdir / "config.json")}
 
 
 def facts(config: ConfigDict) -> dict[str, Any]:

@@ -19,8 +19,7 @@ from medjax.build import data as build_data
 from medjax.build import features as build_features
 from medjax.build.companions import companions, stated_rows
 from medjax.build.trained import Model, Task, load
-from medjax.data.degrade import prefiltered
-from medjax.data.records import Source
+from medjax.data.records import Source, thinned
 from medjax.metrics import METRICS
 from medjax.rng import named
 from medjax.types import ConfigError, to_unit
@@ -57,7 +56,7 @@ def tuned_baselines(config: ConfigDict, data: build_data.Data, *, progress: bool
     fitted, tuned = {}, {}
     if maps:
         train = data.splits["train"]
-        sources, targets, regions = _pairs(config, data, train[:: max(1, -(-len(train) // FITTING_IMAGES))])
+        sources, targets, regions = _pairs(config, data, thinned(train, FITTING_IMAGES))
         fitted = baselines.intensity.fit(sources, targets, regions=regions)
     if filters:
         sources, targets, _ = _pairs(config, data, data.splits["validation"][:TUNING_IMAGES])
@@ -225,7 +224,7 @@ def enhance(
         raise ConfigError(f"{workdir} holds a run of {model.config.method.name}, which enhances no images")
     c = model.config.data
     check_samples(model.config, num_samples)
-    predict, sample, key = model.predict(), model.sample(), jax.random.key(0)
+    sample = model.sample()
     grid = {"scale": scale or ("trained" if c.load_size else "native"), "tile": tile or max(c.crop_size, 256)}
     if c.scale > 1:
         grid = enlarging.options_of(model.config, inputs, output, scale=scale, tile=tile)
@@ -236,17 +235,16 @@ def enhance(
             stacklevel=2,
         )
     index = lambda x: np.zeros(len(x), np.int32)  # noqa: E731
-    seen = lambda x: np.stack([prefiltered(image, c.prefilter) for image in x])  # noqa: E731
-    placed = lambda k, x, place: sample({"source": seen(x), "index": index(x), "place": place}, k)["target"]  # noqa: E731
+    placed = lambda k, x, place: sample({"source": model.seen(x), "index": index(x), "place": place}, k)["target"]  # noqa: E731
     drawn = {"draw": placed, "num_samples": model.config.method.samples} if diffusion.is_diffusion(model.config) else {}
     return inference.enhance_files(
-        lambda x: predict({"source": seen(x), "index": index(x)}, key)["target"],
+        model.enhance(),
         inputs,
         output,
-        sample=lambda k, x, i: sample({"source": seen(x), "index": i}, k)["target"],
+        sample=lambda k, x, i: sample({"source": model.seen(x), "index": i}, k)["target"],
         num_samples=num_samples or drawn.get("num_samples", 0),
         draw=drawn.get("draw"),
-        key=named(key, "samples"),
+        key=named(jax.random.key(0), "samples"),
         overwrite=overwrite,
         derivation=formats.Derivation(deidentify=deidentify),
         progress=progress,

@@ -13,6 +13,7 @@ from medjax.build import data as build_data
 from medjax.build import generator
 from medjax.build.features import Extractable
 from medjax.build.trained import Model
+from medjax.data.records import stride, thinned
 from medjax.metrics import diversity
 from medjax.metrics.features import Extractor
 from medjax.rng import generator as seeded
@@ -46,7 +47,7 @@ class Images:
 
 def read(model: Model, data: build_data.Data, split: str, *, most: int = MOST) -> Images:
     """The real images of a split as they are, `most` spread over it at most."""
-    chosen = data.splits[split][:: max(1, -(-len(data.splits[split]) // most))]
+    chosen = thinned(data.splits[split], most)
     columns, parts = generator.columns_of(model), []
     for batch in build_data.eval_batches(model.config, replace(data, splits={split: chosen}), split, batch_size=BATCH):
         keep = np.asarray(batch["mask"])
@@ -108,12 +109,12 @@ def trained_on(model: Model, own: build_data.Data, networks: Sequence[Extractabl
     """The training images, and their mirror images where training mirrored them; features of `MOST` spread over them at most."""
     seen, ways = generator.as_trained_on(model.config, own), (False, True) if model.config.data.flip else (False,)
     extractors = {network.name: Extractor(network.features) for network in networks}
-    stride, pixels, kept, done = max(1, -(-len(own.splits["train"]) // MOST)), [], [], 0
+    every, pixels, kept, done = stride(len(own.splits["train"]), MOST), [], [], 0
     batches = build_data.eval_batches(model.config, seen, "train", batch_size=BATCH)
     for batch in tqdm(batches, desc="training images", unit="batch", disable=not progress, leave=False):
         keep = np.asarray(batch["mask"])
         images, index = np.asarray(to_unit(batch["target"]))[keep], np.asarray(batch["index"])[keep]
-        few = (done + np.arange(len(images))) % stride == 0
+        few = (done + np.arange(len(images))) % every == 0
         done += len(images)
         for way in ways:
             turned = images[:, :, ::-1] if way else images

@@ -25,6 +25,7 @@ from medjax.build import generator, judging
 from medjax.build.generated import MOST, PIXELS, Images, Trained, beside, generate, read, trained_on, vectors_of
 from medjax.build.judging import EVERY, PAIRS
 from medjax.build.labelled import clahe_words
+from medjax.build.protocol import of_run
 from medjax.build.trained import Task
 from medjax.metrics.sliced import sliced_wasserstein
 from medjax.metrics.statistics import RESAMPLES, summary
@@ -143,10 +144,7 @@ def _protocol(task: Task, train: Trained) -> dict[str, Any]:
         "d_probability": "sigmoid of the discriminator's mean logit, real and generated weighted alike in calibration",
         "interval": f"percentile bootstrap over images, 95%, {RESAMPLES} resamples, seed 0; of shares Clopper and Pearson",
         "predict_norm": task.config.generator.get("predict_norm", "none"),
-        "checkpoint_step": task.model.step,
-        "training_data": c.source,
-        "split_seed": c.split_seed,
-        "train_seed": task.config.seed,
+        **of_run(task.config, task.model.step),
     }
 
 

@@ -17,6 +17,7 @@ from medjax.build import cgan, labelled, networks
 from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build.trained import Model, load
+from medjax.data.records import thinned
 from medjax.objective import Player
 from medjax.objectives.cgan import probability
 from medjax.types import Array, CheckpointError, ConfigError, Key
@@ -75,7 +76,7 @@ def judged(model: Model, data: build_data.Data, split: str, *, limit: int = 512)
     """(probability `[n]`, label int `[n]`, 0 without labels) of the real images of a split, `limit` spread over it at most, as
     training saw them.
     """
-    chosen = data.splits[split][:: max(1, -(-len(data.splits[split]) // limit))]
+    chosen = thinned(data.splits[split], limit)
     asked, columns, parts = judge(model), columns_of(model), []
     seen = as_trained_on(model.config, replace(data, splits={split: chosen}))
     for batch in build_data.eval_batches(model.config, seen, split, batch_size=16):

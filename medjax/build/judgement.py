@@ -13,6 +13,7 @@ import numpy as np
 from medjax.build import classification, classifier
 from medjax.build import config as configs
 from medjax.build import data as build_data
+from medjax.evaluate import in_batches
 from medjax.metrics import classification as metrics
 from medjax.metrics import judgement
 from medjax.types import DataError, NonFiniteError
@@ -72,22 +73,14 @@ def check_unseen(own: build_data.Data, sets: Mapping[str, ImageSet]) -> None:
 def _answers(each: ImageSet, classes: Sequence[str], probabilities: Any, name: str) -> judgement.Answers:
     """What the classifier says of a set."""
     images = np.asarray(each.images, np.float32)
-    parts = [
-        np.asarray(probabilities(_filled(images[i : i + BATCH])), np.float64)[: len(images) - i]
-        for i in range(0, len(images), BATCH)
-    ]
-    found = np.concatenate(parts) if parts else np.zeros((0, len(classes)))
+    found = np.zeros((0, len(classes)))
+    if len(images):
+        found = in_batches(lambda places: probabilities(images[places]), len(images), size=BATCH).astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(found).all(1))
     if len(bad):
         raise NonFiniteError(f"the classifier's output for image '{each.names[bad[0]]}' of the set {name!r} is not finite")
     label = np.array([classes.index(str(label)) for label in each.labels], int)
     return judgement.Answers(label, found, list(map(str, each.names)), list(map(str, each.patients)))
-
-
-def _filled(images: np.ndarray) -> np.ndarray:
-    """A last batch filled up with its first image, so that one program serves all."""
-    missing = BATCH - len(images)
-    return np.concatenate([images, np.repeat(images[:1], missing, 0)]) if missing else images
 
 
 def _baselines(

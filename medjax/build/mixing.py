@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,16 +36,33 @@ def mixed(
     kinds = tuple(config.data.mixed.kinds)
     if len(kinds) < 2 or any(kind.partition(":")[0] == "mixed" for kind in kinds):
         raise ConfigError(f"config.data.mixed.kinds names two or more other kinds of data, not {', '.join(kinds) or 'none'}")
-    root, parts = "", []
-    for entry in kinds:
-        kind, _, folder = entry.partition(":")
-        part = config.copy_and_resolve_references()
-        part.data.update(source=kind, limit=0)
-        if kind in folders:
-            root = root or str(root_of(config))
-            part.data.root = str(Path(root) / (folder or folders[kind]))
-        parts.append((entry, open_one(part)[0]))
-    return combined(parts), root
+    root = above(config, kinds, folders)
+    return combined([(entry, opened(config, entry, folders, open_one, above=root)[0]) for entry in kinds]), root
+
+
+def above(config: ConfigDict, entries: Iterable[str], folders: Mapping[str, str]) -> str:
+    """`root_of` where one of the `entries` `KIND:FOLDER` is on disk, else ""."""
+    return str(root_of(config)) if any(entry.partition(":")[0] in folders for entry in entries) else ""
+
+
+def opened(
+    config: ConfigDict,
+    entry: str,
+    folders: Mapping[str, str],
+    open_one: Callable[[ConfigDict], tuple[Source, str]],
+    *,
+    above: str,
+    root: str = "",
+) -> tuple[Source, str]:
+    """The source of `entry`, `KIND` or `KIND:FOLDER`, whole, and its root: of a kind on disk `root`, or else the folder below
+    `above`.
+    """
+    kind, _, folder = entry.partition(":")
+    part = config.copy_and_resolve_references()
+    part.data.update(source=kind, limit=0)
+    if kind in folders:
+        part.data.root = root or str(Path(above) / (folder or folders[kind]))
+    return open_one(part)
 
 
 def root_of(config: ConfigDict) -> Path:

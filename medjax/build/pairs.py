@@ -25,8 +25,8 @@ from medjax.build.enhancer import JUDGES, run_of
 from medjax.build.trained import Model, load
 from medjax.data import led_pairs, pools
 from medjax.data.records import Source, some
-from medjax.synthetic import whole
-from medjax.types import Array, ConfigError, DataError, NonFiniteError, to_unit
+from medjax.files import check_free, sha256, whole
+from medjax.types import Array, DataError, NonFiniteError, to_unit
 
 BATCH = 8
 Degrade = Callable[[Array], Array]  # [B, H, W, 1] in [-1, 1] -> the same
@@ -46,7 +46,7 @@ def write_pairs(
     """
     workdir, output = Path(workdir), Path(output)
     config = run_of(workdir, "degradation")
-    _check_output(output, overwrite=overwrite)
+    check_free(output, marker=led_pairs.MANIFEST, what="pairs", overwrite=overwrite)
     model, data = load(workdir, which=which, optional=JUDGES), build_data.open_data(config, workdir)
     names, degrade = _names(data.source), _degrade(model)
     with whole(output) as part:
@@ -61,14 +61,6 @@ def write_pairs(
             )
         led_pairs.write_manifest(part, entries, _made_by(workdir, model, data))
     return dict(Counter(entry["split"] for entry in entries))
-
-
-def _check_output(folder: Path, *, overwrite: bool) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not overwrite:
-            raise ConfigError(f"{folder} exists and is not empty; give another folder, or --overwrite")
-        if not (folder / led_pairs.MANIFEST).is_file():
-            raise ConfigError(f"{folder} is not overwritten: it has no {led_pairs.MANIFEST}, so it is no folder of pairs")
 
 
 def _names(source: Source) -> list[str]:
@@ -111,7 +103,7 @@ def _made_by(workdir: Path, model: Model, data: build_data.Data) -> dict[str, An
     return {
         "run": f"{c.name}:{c.variant}",
         "checkpoint_step": model.step,
-        "config_sha256": led_pairs.hash_of(workdir / "config.json"),
+        "config_sha256": sha256(workdir / "config.json"),
         "dataset": data.source.kind,
         "images": unseen.images_of(c, data.root),
         "split_seed": c.data.split_seed,

@@ -13,11 +13,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from medjax.build import mixing
+from medjax.build.degradation import params_of
 from medjax.data import pool_balance, pools, splits
-from medjax.data.degrade import OPERATIONS, Degradation
+from medjax.data.degrade import Degradation
 from medjax.data.pipeline import EvalBatches
 from medjax.data.pools import HIGH, LOW
-from medjax.data.records import Source
+from medjax.data.records import Source, spread
 from medjax.rng import generator
 from medjax.types import Batches, ConfigError, DataError
 
@@ -44,21 +45,18 @@ def unpaired(config: ConfigDict, folders: dict[str, str], open_one: Open) -> tup
         source, root = _one(config, c.low, folders, open_one, root=config.data.root)
         dealt = pools.dealt(source, low_share=c.low_share, seed=config.data.split_seed)
         return dataclasses.replace(dealt, kind="unpaired"), root
-    parts = [_one(config, entry, folders, open_one, root="")[0] for entry in kinds.values()]
-    on_disk = any(entry.partition(":")[0] in folders for entry in kinds.values())
-    return pools.joined(*parts), str(mixing.root_of(config)) if on_disk else ""
+    parts = [_one(config, entry, folders, open_one)[0] for entry in kinds.values()]
+    return pools.joined(*parts), mixing.above(config, kinds.values(), folders)
 
 
-def _one(config: ConfigDict, entry: str, folders: dict[str, str], open_one: Open, *, root: str) -> tuple[Source, str]:
-    kind, _, folder = entry.partition(":")
-    part = config.copy_and_resolve_references()
-    part.data.update(source=kind, limit=0)
-    part.data.degradation.steps = ()
-    if kind in folders:
-        part.data.root = root or str(mixing.root_of(config) / (folder or folders[kind]))
-    source, found = open_one(part)
+def _one(config: ConfigDict, entry: str, folders: dict[str, str], open_one: Open, *, root: str = "") -> tuple[Source, str]:
+    plain = config.copy_and_resolve_references()
+    plain.data.degradation.steps = ()
+    above = "" if root else mixing.above(config, (entry,), folders)
+    source, found = mixing.opened(plain, entry, folders, open_one, above=above, root=root)
     if source.paired or pools.pooled(source):
-        raise ConfigError(f"{kind} holds {'pairs' if source.paired else 'pools of its own'}, where single images are needed")
+        has = "pairs" if source.paired else "pools of its own"
+        raise ConfigError(f"{entry.partition(':')[0]} holds {has}, where single images are needed")
     return source, found
 
 
@@ -67,8 +65,7 @@ def degraded(config: ConfigDict, source: Source) -> Source:
     c = config.data.degradation
     if not c.steps:
         return source
-    params = {name: c[name].to_dict() for name in OPERATIONS if name in c and name in c.steps}
-    degradation = Degradation(steps=tuple(c.steps), params=params)
+    degradation = Degradation(steps=tuple(c.steps), params=params_of(c))
     return pools.degraded(source, degradation, size=c.size or config.data.image_size, seed=config.data.split_seed)
 
 
@@ -78,9 +75,8 @@ def described(config: ConfigDict) -> dict[str, Any]:
     if c.source == "phantom_pools":
         found["dose"] = c.phantom_pools.dose
     if c.degradation.steps:
-        params = {name: c.degradation[name].to_dict() for name in c.degradation.steps if name in c.degradation}
-        found |= {"steps": list(c.degradation.steps), "params": params, "size": c.degradation.size or c.image_size}
-        found["drawn"] = "once for each image"
+        found |= {"steps": list(c.degradation.steps), "params": params_of(c.degradation)}
+        found |= {"size": c.degradation.size or c.image_size, "drawn": "once for each image"}
     return found
 
 
@@ -116,7 +112,7 @@ def balanced(config: ConfigDict, data: Any, *, most: int = MEASURED) -> Any:
         if by:
             chosen, note = pool_balance.match(data.source, chosen, by=by, seed=c.split_seed)
             notes.append(note)
-        sides = {pool: spread(pools.in_pool(data.source, chosen, pool), most) for pool in (LOW, HIGH)}
+        sides = {pool: few_of(data.source, chosen, pool, most) for pool in (LOW, HIGH)}
         found = pool_balance.compare(*(pool_balance.measure(data.source, own, pool) for pool, own in sides.items()))
         notes.append(pool_balance.told(found))
     counts = {
@@ -129,16 +125,15 @@ def balanced(config: ConfigDict, data: Any, *, most: int = MEASURED) -> Any:
     return dataclasses.replace(data, source=source, splits={**data.splits, "train": chosen}, facts=facts)
 
 
-def spread(indices: np.ndarray, most: int) -> np.ndarray:
-    """`most` of `indices` spread evenly over them, or all."""
-    if len(indices) <= most:
-        return indices
-    return indices[[int((i + 0.5) * len(indices) / most) for i in range(most)]]
+def few_of(source: Source, indices: np.ndarray, pool: str, most: int) -> np.ndarray:
+    """`most` of the images of a pool, spread over it, or all."""
+    own = pools.in_pool(source, indices, pool)
+    return own[spread(len(own), most)]
 
 
 def few(source: Source, indices: np.ndarray, most: int) -> np.ndarray:
     """`most` of the images of each pool, spread over it."""
-    return np.concatenate([spread(pools.in_pool(source, indices, pool), most) for pool in (LOW, HIGH)])
+    return np.concatenate([few_of(source, indices, pool, most) for pool in (LOW, HIGH)])
 
 
 Make = Callable[[Source, np.ndarray, int], Any]  # (source of single images, record numbers, seed) -> batches

@@ -46,11 +46,14 @@ def of(config: ConfigDict, data: Data, params: dict[str, Any], *, step: int) -> 
         "baselines": params,
         "predict_norm": c.get("generator", {}).get("predict_norm", "none"),
         **diffusion.stated(c),
-        "checkpoint_step": step,
-        "training_data": c.data.source,
-        "split_seed": c.data.split_seed,
-        "train_seed": c.seed,
+        **of_run(c, step),
     }
+
+
+def of_run(config: ConfigDict, step: int) -> dict[str, Any]:
+    """Which checkpoint of which training was scored."""
+    c = config.data
+    return {"checkpoint_step": step, "training_data": c.source, "split_seed": c.split_seed, "train_seed": config.seed}
 
 
 def _inputs(config: ConfigDict, source: Source) -> dict[str, Any]:

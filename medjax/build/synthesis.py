@@ -18,7 +18,6 @@ from medjax.build import generator, networks
 from medjax.build.conditions import Conditions, chosen_labels, given_columns
 from medjax.build.generator import columns_of, load_generator
 from medjax.build.trained import Model, load
-from medjax.data.degrade import prefiltered
 from medjax.metrics.discrimination import calibration, most_passing
 from medjax.rng import named
 from medjax.synthesize import TRIES, Outcome, check, synthesize
@@ -120,11 +119,10 @@ class Enlarger:
             )
         enlarging = load(workdir)
         self.stated = {**_stated(workdir, enlarging), "scale": c.scale, "size": [side * c.scale] * 2}
-        self._predict, self._key, self._filter = enlarging.predict(), jax.random.key(0), c.prefilter
+        self._enhance = enlarging.enhance()
 
     def __call__(self, images: Array) -> Array:
-        source = np.stack([prefiltered(np.asarray(image, np.float32), self._filter) for image in images])
-        return self._predict({"source": source, "index": np.zeros(len(images), np.int32)}, self._key)["target"]
+        return self._enhance(images)
 
 
 def _data(model: Model, workdir: str | Path) -> tuple[build_data.Data | None, str]:

@@ -16,6 +16,7 @@ from medjax.build import data as build_data
 from medjax.build import diffusion, networks
 from medjax.build.training import set_up_jax
 from medjax.checkpoint import Checkpoints, load_into
+from medjax.data.degrade import prefiltered
 from medjax.objective import Objective
 from medjax.state import TrainState
 from medjax.types import Array, CheckpointError, Key
@@ -35,6 +36,15 @@ class Model:
         jitted = jax.jit(self.objective.predict)
         return lambda batch, key: jitted(self.state, batch, key)
 
+    def seen(self, sources: Array) -> np.ndarray:
+        """Sources `[B, H, W, K]` as the run is given them: under its filter of inputs."""
+        return np.stack([prefiltered(np.asarray(image, np.float32), self.config.data.prefilter) for image in sources])
+
+    def enhance(self) -> Callable[[Array], Array]:
+        """The jitted point estimate of sources `[B, H, W, K]` in [-1, 1] of which nothing else is known."""
+        predict, key = self.predict(), jax.random.key(0)
+        return lambda x: predict({"source": self.seen(x), "index": np.zeros(len(x), np.int32)}, key)["target"]
+
     def sample(self) -> Callable[[dict, Key], dict[str, Array]]:
         """The jitted draw, `(batch, key) -> {"target"}`."""
         jitted = jax.jit(self.objective.sample)
@@ -53,7 +63,6 @@ def load(
     if not workdir.is_dir():
         raise CheckpointError(f"the workdir {workdir} is absent")
     config = diffusion.resampled(build_data.fixed_canvas(configs.read(workdir), workdir), sampling or {})
-    set_up_jax(config)
     with Checkpoints(workdir, best=config.train.best, read_only=(workdir / "checkpoints").is_dir()) as checkpoints:
         step, weights = checkpoints.weights(which)
     plain = config.copy_and_resolve_references()
@@ -65,6 +74,7 @@ def load(
     if diffusion.is_diffusion(plain):
         plain = diffusion.for_drawing(plain)
     objective = networks.objective(plain, num_steps=1)
+    set_up_jax(config)  # after what the objective may load
     state = jax.eval_shape(objective.init, jax.random.key(0), blank(config))
     state = state._replace(nets={n: net for n, net in state.nets.items() if n in weights or n not in optional})
     return Model(config, objective, load_into(state, weights, origin=str(workdir)), step)

@@ -65,7 +65,6 @@ def train(
     Raises Stopped after SIGTERM or Ctrl-C, with everything saved, and MedjaxError for what the user has to mend.
     """
     workdir = Path(workdir)
-    set_up_jax(config)
     configs.check_same(config, workdir)
     begun = (workdir / "config.json").exists()
     if not begun:
@@ -75,7 +74,7 @@ def train(
     data = data if begun else pooling.balanced(config, data)
     steps = num_steps(config, images_of_an_epoch(data))
     objective = networks.objective(config, steps)
-    set_up_jax(config)  # again: a run that guides or enhances was read under settings of its own
+    set_up_jax(config)  # after `networks.objective`, which may load other runs, each under settings of its own
     if begun:
         enhancer.check_same(config, workdir)
     checks.pools(config, data)

@@ -15,6 +15,7 @@ from medjax import results
 from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build import pooling
+from medjax.build.protocol import of_run
 from medjax.build.trained import Task
 from medjax.data import pool_balance, pools
 from medjax.files import replace as replace_file
@@ -108,10 +109,7 @@ def _without_truth(task: Task, made: Mapping[str, Mapping[str, np.ndarray]]) -> 
         "resampler": "lanczos (Pillow), to a square",
         "truth": "unknown: the low-quality images have no counterpart",
         "interval": f"percentile bootstrap over images, 95%, {RESAMPLES} resamples, seed 0",
-        "checkpoint_step": task.model.step,
-        "training_data": c.data.source,
-        "split_seed": c.data.split_seed,
-        "train_seed": c.seed,
+        **of_run(c, task.model.step),
     }
     found = summarise(evaluation, protocol=stated, dataset=task.data.source.kind, split=task.split)
     found = {"kind": "unpaired", **found, **_told(task, made), "versions": configs.versions()}

@@ -13,6 +13,7 @@ from medjax.build import pooling
 from medjax.build.kinds import kind
 from medjax.checkpoint import Checkpoints
 from medjax.data.pools import pooled
+from medjax.data.records import spread
 from medjax.loop import Log, check_state
 from medjax.objective import Metrics, Objective
 from medjax.rng import named
@@ -53,12 +54,6 @@ class Validate:
         prediction = self._predict(state, asked(self.config, batch), self.key)
         pictures, labels = self.kind.sheet(self.config, jax.device_get(prediction), batch)
         self.writer.images(step, "validation", pictures, labels=labels)
-
-
-def spread(count: int, wanted: int) -> list[int]:
-    """`wanted` places spread evenly over `count` of them, or all: neighbouring slices of one head show little."""
-    wanted = min(wanted, count)
-    return [int((i + 0.5) * count / wanted) for i in range(wanted)]
 
 
 class Save:

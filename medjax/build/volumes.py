@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
@@ -22,7 +21,6 @@ from medjax import formats, inference
 from medjax.build import enlarging
 from medjax.build.evaluation import Model, load
 from medjax.data import intensities, slices
-from medjax.data.degrade import prefiltered
 from medjax.data.records import some
 from medjax.formats.volume import (
     Derivation,
@@ -79,11 +77,9 @@ def enhance_volume(
     _warn(ras, options, plan, mask, numbers)
     context = options.get("context", 0)
     out = np.zeros_like(unit) if translation else unit.copy()
-    predict, key = model.predict(), jax.random.key(0)
-    seen = lambda x: np.stack([prefiltered(image, config.data.prefilter) for image in x])  # noqa: E731
     with tqdm(total=len(numbers), unit="slice", disable=not progress, leave=False) as bar:
         through_slices(
-            lambda x: predict({"source": seen(x), "index": np.zeros(len(x), np.int32)}, key)["target"],
+            model.enhance(),
             lambda k: slices.stack(unit, plan, k, context=context),
             lambda k, image: slices.paste(out, image, plan, k),
             numbers,
@@ -101,10 +97,9 @@ def enhance_volume(
 
 
 def _enlarged(model: Model, volume: Volume, ras: Volume, ends: tuple, plane: str, progress: bool) -> Volume:
-    c, predict, key = model.config.data, model.predict(), jax.random.key(0)
-    seen = lambda x: np.stack([prefiltered(image, c.prefilter) for image in x])  # noqa: E731
+    c = model.config.data
     return enlarging.enlarge_volume(
-        lambda x: predict({"source": seen(x), "index": np.zeros(len(x), np.int32)}, key)["target"],
+        model.enhance(),
         volume,
         ras,
         ends,

@@ -6,7 +6,6 @@ changed since is an error that names it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -18,19 +17,13 @@ import numpy as np
 from medjax import formats
 from medjax.data.records import Images, Record, Source, some
 from medjax.data.splits import NAMES
-from medjax.files import replace
+from medjax.files import replace, sha256
 from medjax.types import DataError
 
 MANIFEST = "manifest.json"
 SIDES = ("source", "target")
 SPLIT, IMAGE = "split", "image"  # of each pair: the split it was made in, and the name of the image that it was made of
 MADE_BY = "medjax degrade --workdir=CYCLEGAN --output={root}"
-
-
-def hash_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_pair(root: Path, name: str, source: np.ndarray, target: np.ndarray) -> dict[str, Any]:
@@ -40,7 +33,7 @@ def write_pair(root: Path, name: str, source: np.ndarray, target: np.ndarray) ->
         path = root / side / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         formats.write(path, image, formats.Encoding("png", "uint16", 0.0, 65535.0))
-        entry[side] = {"path": path.relative_to(root).as_posix(), "sha256": hash_of(path)}
+        entry[side] = {"path": path.relative_to(root).as_posix(), "sha256": sha256(path)}
     return entry
 
 
@@ -106,7 +99,7 @@ def _check_files(root: Path, pairs: Sequence[Mapping[str, Any]], *, hashes: bool
     absent = [entry["path"] for entry in entries if not (root / entry["path"]).is_file()]
     if absent:
         raise DataError(f"{len(absent)} files that {root / MANIFEST} names are absent: {some(absent)}")
-    changed = [str(root / e["path"]) for e in entries if hashes and hash_of(root / e["path"]) != e["sha256"]]
+    changed = [str(root / e["path"]) for e in entries if hashes and sha256(root / e["path"]) != e["sha256"]]
     if changed:
         raise DataError(
             f"{len(changed)} files have changed since {root / MANIFEST} was written: {some(changed)}; "

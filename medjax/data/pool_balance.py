@@ -7,7 +7,7 @@ the largest such piece, its holes (the lungs) filled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,13 @@ def body_share(image: np.ndarray) -> float:
 def measure(source: Source, indices: Sequence[int], pool: str) -> Values:
     """`{"grey": [n], "body": [n]}` of the images `indices` of a pool, as they are (not their truth)."""
     load = view(source, pool).load
-    images = [resize(load(int(i))["target"], SIDE) for i in indices]
-    return {"grey": np.array([float(x.mean()) for x in images]), "body": np.array([body_share(x) for x in images])}
+    return measured(load(int(i))["target"] for i in indices)
+
+
+def measured(images: Iterable[np.ndarray]) -> Values:
+    """`{"grey": [n], "body": [n]}` of images [H, W, 1] in [0, 1]."""
+    small = [resize(image, SIDE) for image in images]
+    return {"grey": np.array([float(x.mean()) for x in small]), "body": np.array([body_share(x) for x in small])}
 
 
 def compare(low: Mapping[str, np.ndarray], high: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:

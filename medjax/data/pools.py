@@ -17,8 +17,8 @@ import numpy as np
 from medjax.data.augment import resize
 from medjax.data.degrade import Degradation
 from medjax.data.mixed import combined
-from medjax.data.records import Images, Source, cached, patient_of, some
-from medjax.data.sources import folder, phantom_cxr
+from medjax.data.records import Images, Source, patient_of, some
+from medjax.data.sources import drawn, folder, phantom_cxr
 from medjax.formats import ValueRange, name_stem
 from medjax.rng import generator
 from medjax.types import ConfigError, DataError
@@ -155,8 +155,6 @@ def phantom_pools(
 
     Raises as `phantom_cxr` and `dealt` do, and ConfigError for a dose that is not above 0 and below 1.
     """
-    from medjax.data.phantom import radiograph
-
     if not 0 < dose < 1:
         raise ConfigError(f"the dose of the pool of low quality lies above 0 and below 1, not at {dose}")
     source = dealt(phantom_cxr(count, size=size, seed=seed, findings=findings), low_share=low_share, seed=seed)
@@ -166,9 +164,7 @@ def phantom_pools(
     def load(i: int) -> Images:
         if records[i].extra[POOL] == HIGH:
             return source.load(i)
-        phantom = radiograph(seed, i, size=size, dose=dose, finding=records[i].labels[0] if findings else None)
-        unit = lambda stored: (stored.astype(np.float32) / 65535)[..., None]  # noqa: E731
-        return {"source": unit(phantom.image), "target": unit(phantom.clean)}
+        asked = {"size": size, "dose": dose, "finding": records[i].labels[0] if findings else None}
+        return {"source": drawn("image", seed, i, **asked), "target": drawn("clean", seed, i, **asked)}
 
-    # Measured, trained on, validated and degraded, each is drawn once in a process: drawing costs more than all that follows.
-    return cached(replace(source, kind="phantom_pools", records=records, load=load), None, max_bytes=1 << 28)
+    return replace(source, kind="phantom_pools", records=records, load=load)

@@ -30,11 +30,20 @@ def _draw(key: Hashable) -> Images:
     from medjax.data.phantom import radiograph
 
     seed, index, size, dose, finding = key
-    return {"image": radiograph(seed, index, size=size, dose=dose, finding=finding).image}
+    phantom = radiograph(seed, index, size=size, dose=dose, finding=finding)
+    return {"image": phantom.image, "clean": phantom.clean}
 
 
 # One drawing takes as long as training on it: the sources of a process that ask for the same one share it.
-_DRAWN = Recent(_draw, max_bytes=1 << 28)
+_DRAWN = Recent(_draw, max_bytes=1 << 29)
+
+
+def drawn(what: str, seed: int, index: int, *, size: int, dose: float, finding: str | None) -> np.ndarray:
+    """`what`, the "image" or the noise-free "clean", of `phantom.radiograph` with these arguments: float32 `[size, size, 1]` in
+    [0, 1].
+    """
+    stored = _DRAWN((seed, index, size, dose, finding))[what]
+    return (stored.astype(np.float32) / 65535)[..., None]
 
 
 def phantom_cxr(
@@ -71,8 +80,7 @@ def phantom_cxr(
         return Record(name, name, (), (patient.finding,), patient.view, patient.sex, patient.age, extra)
 
     def load(i: int) -> Images:
-        stored = _DRAWN((seed, i, size, dose, finding(i)))["image"]
-        return {"target": (stored.astype(np.float32) / 65535)[..., None]}
+        return {"target": drawn("image", seed, i, size=size, dose=dose, finding=finding(i))}
 
     return Source("phantom_cxr", tuple(map(record, range(count))), load, tuple(FINDINGS))
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax import losses
-from medjax.objective import Metrics, Objective, Player, descend, in_parts
+from medjax.objective import Metrics, Objective, Player, descend, in_parts, parts_of
 from medjax.objectives.adversarial import Scores, draw, over_scales, share_positive
 from medjax.pool import empty, exchange
 from medjax.rng import named
@@ -121,7 +121,7 @@ def cyclegan(
 
     def made(nets: Mapping[str, Net], batch: Batch, key: Key) -> dict[str, Array]:
         """The images of the generators as they are before their step, made part by part as `descend` goes through them."""
-        parts = jax.tree.map(lambda x: x.reshape(-1, microbatch, *x.shape[1:]), batch)
+        parts = parts_of(batch, microbatch)
 
         def one(numbered: tuple[Array, Batch]) -> dict[str, Array]:
             number, part = numbered

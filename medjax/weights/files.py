@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from medjax.files import sha256
 from medjax.types import CheckpointError
 
 SUFFIXES = (".safetensors", ".npz", ".pth", ".pt")
@@ -44,12 +44,6 @@ def origin_sha256(path: str | Path) -> str:
     """The sha256 of the file that the weights were published in: told by an exported file's metadata, else its own."""
     told = _safetensors(Path(path), tensors=False)[1].get("source_sha256") if Path(path).suffix == ".safetensors" else ""
     return told or sha256(path)
-
-
-def sha256(path: str | Path) -> str:
-    """The file's sha256 in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class AbsentError(CheckpointError):
