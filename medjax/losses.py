@@ -126,11 +126,14 @@ def illumination(images: Array, *, tiles: Sequence[int] = (8, 4)) -> Array:
 
 
 class Adversary(NamedTuple):
-    """A pair of scalar losses over logits of any shape; `uses_real`: whether the generator's needs the real logits."""
+    """A pair of scalar losses over logits of any shape; `uses_real`: whether the generator's needs the real logits; `threshold`:
+    the logit halfway between what the discriminator is to say of real and of generated images.
+    """
 
     generator: Callable[[Array, Array], Array]
     discriminator: Callable[[Array, Array], Array]
     uses_real: bool = False
+    threshold: float = 0.0
 
 
 def vanilla() -> Adversary:
@@ -153,6 +156,7 @@ def lsgan() -> Adversary:
     return Adversary(
         generator=lambda real, fake: jnp.square(fake - 1).mean(),
         discriminator=lambda real, fake: jnp.square(real - 1).mean() + jnp.square(fake).mean(),
+        threshold=0.5,
     )
 
 

@@ -24,8 +24,9 @@ REFERENCE = "as the study has it"
 
 
 def measure(study: Study, arm: str, test: enhanced.Tested, data: build_data.Data) -> dict[str, Any]:
-    """`{"rows": {setting: {"psnr", "ssim": summaries, "difference": of PSNR to `REFERENCE`, paired, "ms", "fields"}}, "of", "n",
-    "condition": for `verdicts_images.condition`, "starts": for `verdicts_paper.start`}`.
+    """`{"rows": {setting: {"psnr", "ssim": summaries, "difference": of PSNR to the setting `to`, paired, "ms", "fields"}}, "of",
+    "n", "condition": for `verdicts_images.condition`, "starts": for `verdicts_paper.start`}`. A setting is compared with
+    `REFERENCE`, one that starts from noise alone with `FRESH`.
     """
     inputs, truth, index, of = _images(study, arm, test, data)
     m = configs.read(study.folder(arm, "diffusion")).method
@@ -41,9 +42,10 @@ def measure(study: Study, arm: str, test: enhanced.Tested, data: build_data.Data
         few = slice(0, study.scale.many if fields["steps"] > 100 else len(inputs))
         made, ms = _drawn(study, arm, fields, inputs[few], index[few])
         scores[name] = qualities({name: made}, truth[few])[name]
-        reference = scores[REFERENCE]["psnr"][few]
+        beside = FRESH if name != FRESH and not fields["start"] and FRESH in scores else REFERENCE
+        difference = compare(scores[name]["psnr"], scores[beside]["psnr"][few])
         rows[name] = {metric: summary(values) for metric, values in scores[name].items()}
-        rows[name] |= {"difference": compare(scores[name]["psnr"], reference), "ms": ms, "fields": fields}
+        rows[name] |= {"difference": difference, "to": beside, "ms": ms, "fields": fields}
     return {"rows": rows, "of": of, "n": len(inputs), "condition": _condition(scores), "starts": _starts(scores, settings)}
 
 

@@ -47,14 +47,15 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "DPM-Solver++, 10 steps": {"sampler": "dpm2m", "steps": 10},
     "DPM-Solver++, 50 steps": {"sampler": "dpm2m", "steps": 50},
     "DDPM, all steps": {"sampler": "ddpm", "steps": 0},
+    "start: noise; DDPM, all steps": {"start": 0.0, "sampler": "ddpm", "steps": 0},
 }
 
 _PHANTOM: dict[str, Variant] = {
     "cyclegan": ("led_cyclegan:small", _FINDINGS),
-    "diffusion": ("led_diffusion:small", ("train.steps=4500",)),
+    "diffusion": ("led_diffusion:small", ("train.steps=3000",)),
     "regression": ("restorer_cxr:small", ("data.batch_size=8", "train.steps=2500", "train.eval_every=500",
                                           "train.save_every=500")),
-    "physical": ("led_diffusion:small", ("train.steps=4500",)),
+    "physical": ("led_diffusion:small", ("train.steps=3000",)),
     "classifier": ("classifier_cxr:copd_small", _MASS),
 }  # fmt: skip
 
@@ -88,7 +89,7 @@ SCALES: dict[str, Scale] = {
                 "diffusion": ("led_diffusion:small", ("train.steps=1500",)),
             },
         },
-        test=160, samples=8, start=0.8, ablated=24, many=4, settings=_SETTINGS, tuned=12,
+        test=160, samples=8, start=0.8, ablated=24, many=16, settings=_SETTINGS, tuned=12,
     ),
     "paper": Scale(
         arms={
@@ -102,6 +103,6 @@ SCALES: dict[str, Scale] = {
                 "classifier": ("classifier_cxr:copd", ()),
             },
         },
-        test=1000, samples=8, start=0.8, ablated=64, many=8, settings=_SETTINGS, tuned=12,
+        test=1000, samples=8, start=0.8, ablated=64, many=16, settings=_SETTINGS, tuned=12,
     ),
 }  # fmt: skip

@@ -92,13 +92,13 @@ def ablation(found: Mapping[str, Any]) -> str:
         f = row["fields"]
         shown = "f(x)" if f["condition"] == "enhanced" else "x"
         told = f"{f['sampler']}, {f['steps']} steps, from {f['start'] or 'noise'}, on {shown}"
-        body.append((name, told, cell("psnr", row["psnr"]), cell("psnr", row["difference"], sign=True), cell("ssim", row["ssim"]),
-                     f"{row['ms']:.3g}", row["psnr"]["n"]))  # fmt: skip
+        body.append((name, told, cell("psnr", row["psnr"]), cell("psnr", row["difference"], sign=True), row["to"],
+                     cell("ssim", row["ssim"]), f"{row['ms']:.3g}", row["psnr"]["n"]))  # fmt: skip
     caption = (
         f"{found['n']} {found['of']}; of DDPM in all steps fewer. One draw each, of the same noise; differences in PSNR are"
-        " paired, to the first row on the same images. f(x): what the CycleGAN made of x. The start is the number of"
-        " noising steps that f(x) gets before it is refined. Milliseconds an image on this machine, warm. Nothing was chosen by"
-        " this table."
+        " paired, to the row named beside them on the same images. f(x): what the CycleGAN made of x. The start is the number"
+        " of noising steps that f(x) gets before it is refined. Milliseconds an image on this machine, warm. Nothing was chosen"
+        " by this table."
     )
-    header = ("", "inference", "PSNR (dB)", "difference", "SSIM", "ms", "n")
+    header = ("", "inference", "PSNR (dB)", "difference", "to", "SSIM", "ms", "n")
     return report.table(header, body, caption=caption, strong=[0])

@@ -116,7 +116,8 @@ def adversarial(
             first, *others = real_shown
             critic = lambda x: _summed(discriminator.apply(params, stats, x, *others)[0])  # noqa: E731
             terms["d_penalty"] = gradient_penalty(critic, first)
-        accuracy = {"d_real": share_positive(real), "d_fake": 1 - share_positive(out)}
+        middle = adversary.threshold
+        accuracy = {"d_real": share_real(real, middle), "d_fake": 1 - share_real(out, middle)}
         return sum(terms.values()), ({**terms, **accuracy}, {"discriminator": stats})
 
     def generator_loss(fake: Array, d: Net, given: Given, key: Key) -> tuple[Array, Metrics]:
@@ -239,6 +240,6 @@ def _summed(scores: Scores) -> Array:
     return sum(s[-1].sum((1, 2, 3)) for s in scores)
 
 
-def share_positive(scores: Scores) -> Array:
-    """The share of logits that take images for real, mean over scales."""
-    return sum((s[-1] > 0).mean() for s in scores) / len(scores)
+def share_real(scores: Scores, threshold: float) -> Array:
+    """The share of logits that take images for real, above the adversary's `threshold`, mean over scales."""
+    return sum((s[-1] > threshold).mean() for s in scores) / len(scores)

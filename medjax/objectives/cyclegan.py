@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from medjax import losses
 from medjax.objective import Metrics, Objective, Player, descend, in_parts, parts_of
-from medjax.objectives.adversarial import Scores, draw, over_scales, share_positive
+from medjax.objectives.adversarial import Scores, draw, over_scales, share_real
 from medjax.pool import empty, exchange
 from medjax.rng import named
 from medjax.state import Net, TrainState, new_state
@@ -114,8 +114,8 @@ def cyclegan(
                 rng = named(key, f"{name}_{what}")
                 scores[what], moved[name] = moving[id(judges[name])](params[name], moved[name], shown, rng)
             terms[f"{name}_loss"] = discriminator_weight * over_scales(game.discriminator, scores["real"], scores["fake"])
-            terms[f"{name}_real"] = share_positive(scores["real"])
-            terms[f"{name}_fake"] = 1 - share_positive(scores["fake"])
+            terms[f"{name}_real"] = share_real(scores["real"], game.threshold)
+            terms[f"{name}_fake"] = 1 - share_real(scores["fake"], game.threshold)
         total = terms["d_a_loss"] + terms["d_b_loss"]
         return total, ({"d_loss": total, **terms}, moved)
 
