@@ -91,7 +91,8 @@ def test_least_squares():
     assert found == pytest.approx(expected, abs=1e-5)
     assert metrics["d_a_loss"] == pytest.approx(0.5 * (np.mean((U * A - 1) ** 2) + np.mean((U * low) ** 2)), rel=1e-5)
     shares = {"d_a_real": U * A > 0.5, "d_a_fake": U * low <= 0.5, "d_b_real": V * B > 0.5, "d_b_fake": V * high <= 0.5}
-    assert {name: metrics[name] for name in shares} == pytest.approx({name: told.mean() for name, told in shares.items()}, abs=1e-6)
+    expected = {name: told.mean() for name, told in shares.items()}
+    assert {name: metrics[name] for name in shares} == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_log_loss_as_it_is_written():
