@@ -52,10 +52,10 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 
 _PHANTOM: dict[str, Variant] = {
     "cyclegan": ("led_cyclegan:small", _FINDINGS),
-    "diffusion": ("led_diffusion:small", ("train.steps=3000",)),
-    "regression": ("restorer_cxr:small", ("data.batch_size=8", "train.steps=2500", "train.eval_every=500",
+    "diffusion": ("led_diffusion:small", ("train.steps=2000",)),
+    "regression": ("restorer_cxr:small", ("data.batch_size=8", "train.steps=1500", "train.eval_every=500",
                                           "train.save_every=500")),
-    "physical": ("led_diffusion:small", ("train.steps=3000",)),
+    "physical": ("led_diffusion:small", ("train.steps=2000",)),
     "classifier": ("classifier_cxr:copd_small", _MASS),
 }  # fmt: skip
 
@@ -86,7 +86,7 @@ SCALES: dict[str, Scale] = {
             REAL: {
                 "cyclegan": ("led_cyclegan:small_nih", (*_NIH64, "train.steps=1200", "train.eval_every=300",
                                                         "train.save_every=300", "train.sample_every=600")),
-                "diffusion": ("led_diffusion:small", ("train.steps=1500",)),
+                "diffusion": ("led_diffusion:small", ("train.steps=1000",)),
             },
         },
         test=160, samples=8, start=0.8, ablated=24, many=16, settings=_SETTINGS, tuned=12,
