@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-# Before jax is imported, and in the environment so that child processes share both.
+# Before jax is imported, and in the environment so that child processes share it. Every program is kept, however small: many
+# tests compile the same ones, and the studies compile theirs for each of their runs.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".cache" / "xla"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MEDJAX_XLA_FLAGS", "0")
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="medjax-tests-")  # surveys of MR pairs
@@ -19,6 +22,7 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="medjax-tests-")  # surve
 import jax
 import numpy as np
 import pytest
+from helpers import leaves, once
 from ml_collections import ConfigDict
 
 # The tiny configs without what only a person looks at; "" leaves the suite's own compilation cache in place.
@@ -81,6 +85,44 @@ def long() -> tuple[str, ...]:
     return LONG
 
 
+def end_to_end(config: ConfigDict, folder: Path) -> None:
+    """A run in `folder/run`, and every array of its last state by path in `folder/state.npz`."""
+    from medjax.build import training
+
+    with without_expensive_passes():
+        np.savez(folder / "state.npz", **leaves(training.train(config, folder / "run", say=lambda text: None)))
+
+
+def counted(config: ConfigDict, folder: Path) -> None:
+    """The same, and the programs compiled by each step in `folder/compiled.json`."""
+    from medjax.build import training
+
+    programs, compiled = [], []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, *_, **__: programs.append(name) if name == "/jax/core/compile/backend_compile_duration" else None
+    )
+    log = training.Log.__call__
+
+    def count(self: object, step: int, state: object, metrics: object) -> None:
+        log(self, step, state, metrics)
+        compiled.append((step, len(programs)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Log, "__call__", count)
+        end_to_end(config, folder)
+    (folder / "compiled.json").write_text(json.dumps(compiled))
+
+
+def run_of(
+    config: ConfigDict, factory: pytest.TempPathFactory, name: str, make: Callable[[ConfigDict, Path], None] = end_to_end
+) -> tuple[Path, dict[str, np.ndarray]]:
+    """The workdir of a run, which one process makes and each has a copy of, and every array of its last state by path."""
+    folder = factory.mktemp(name)
+    shutil.copytree(once(factory, name, lambda made: make(config, made)), folder, dirs_exist_ok=True)
+    with np.load(folder / "state.npz", allow_pickle=False) as arrays:
+        return folder / "run", dict(arrays)
+
+
 class Unbroken(NamedTuple):
     """A run without interruption: workdir, every array of its last state by path, and programs compiled by each step."""
 
@@ -92,22 +134,8 @@ class Unbroken(NamedTuple):
 @pytest.fixture(scope="session")
 def unbroken(tiny, long, tmp_path_factory) -> Unbroken:
     """The run of `long` from end to end."""
-    from medjax.build import training
-
-    workdir, programs, compiled = tmp_path_factory.mktemp("unbroken") / "run", [], {}
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda name, *_, **__: programs.append(name) if name == "/jax/core/compile/backend_compile_duration" else None
-    )
-    log = training.Log.__call__
-
-    def count(self: object, step: int, state: object, metrics: object) -> None:
-        log(self, step, state, metrics)
-        compiled[step] = len(programs)
-
-    with without_expensive_passes(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.Log, "__call__", count)
-        state = training.train(tiny(*long), workdir, say=lambda text: None)
-    return Unbroken(workdir, leaves(state), compiled)
+    workdir, arrays = run_of(tiny(*long), tmp_path_factory, "unbroken", counted)
+    return Unbroken(workdir, arrays, dict(json.loads((workdir.parent / "compiled.json").read_text())))
 
 
 @pytest.fixture(scope="session")
@@ -119,17 +147,7 @@ def trained(unbroken) -> Path:
 @pytest.fixture(scope="session")
 def trained_mri(tiny, tmp_path_factory) -> Path:
     """The workdir of a run of pix2pix_mri:tiny. Copy it before changing anything in it."""
-    from medjax.build import training
-
-    workdir = tmp_path_factory.mktemp("mri") / "run"
-    with without_expensive_passes():
-        training.train(tiny(name="pix2pix_mri:tiny"), workdir, say=lambda text: None)
-    return workdir
-
-
-def leaves(tree: object) -> dict[str, np.ndarray]:
-    """Every array of a tree by its path."""
-    return {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)}
+    return run_of(tiny(name="pix2pix_mri:tiny"), tmp_path_factory, "mri")[0]
 
 
 @pytest.fixture(scope="session")
@@ -142,12 +160,7 @@ def long_gan() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def unbroken_gan(tiny, long_gan, tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
     """The workdir of that run from end to end, and every array of its last state by path."""
-    from medjax.build import training
-
-    workdir = tmp_path_factory.mktemp("gan") / "gan"
-    with without_expensive_passes():
-        state = training.train(tiny(*long_gan, name="cgan_cxr:tiny"), workdir, say=lambda text: None)
-    return workdir, leaves(state)
+    return run_of(tiny(*long_gan, name="cgan_cxr:tiny"), tmp_path_factory, "gan")
 
 
 @pytest.fixture(scope="session")
@@ -159,12 +172,7 @@ def gan_run(unbroken_gan) -> Path:
 @pytest.fixture(scope="session")
 def unbroken_diffusion(tiny, tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
     """The workdir of a run of led_diffusion:tiny, and every array of its last state by path."""
-    from medjax.build import training
-
-    workdir = tmp_path_factory.mktemp("diffusion") / "run"
-    with without_expensive_passes():
-        state = training.train(tiny(name="led_diffusion:tiny"), workdir, say=lambda text: None)
-    return workdir, leaves(state)
+    return run_of(tiny(name="led_diffusion:tiny"), tmp_path_factory, "diffusion")
 
 
 @pytest.fixture(scope="session")
@@ -182,12 +190,7 @@ def long_cyclegan() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def unbroken_cyclegan(tiny, long_cyclegan, tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
     """The workdir of that run from end to end, and every array of its last state by path."""
-    from medjax.build import training
-
-    workdir = tmp_path_factory.mktemp("cyclegan") / "cyclegan"
-    with without_expensive_passes():
-        state = training.train(tiny(*long_cyclegan, name="led_cyclegan:tiny"), workdir, say=lambda text: None)
-    return workdir, leaves(state)
+    return run_of(tiny(*long_cyclegan, name="led_cyclegan:tiny"), tmp_path_factory, "cyclegan")
 
 
 @pytest.fixture(scope="session")
@@ -201,33 +204,24 @@ def led_pairs(cyclegan_run, tmp_path_factory) -> Path:
     """The pairs that the command makes of it. Copy them before changing anything."""
     from medjax.cli import main
 
-    folder = tmp_path_factory.mktemp("pairs") / "pairs"
-    with without_expensive_passes():
-        assert main(["degrade", f"--workdir={cyclegan_run}", f"--output={folder}"]) == 0
-    return folder
+    def make(folder: Path) -> None:
+        with without_expensive_passes():
+            assert main(["degrade", f"--workdir={cyclegan_run}", f"--output={folder / 'pairs'}"]) == 0
+
+    return once(tmp_path_factory, "led_pairs", make) / "pairs"
 
 
 @pytest.fixture(scope="session")
 def trained_classifier(tiny, tmp_path_factory) -> Path:
     """The workdir of a run of classifier_cxr:tiny on 36 phantoms. Copy it before changing anything in it."""
-    from medjax.build import training
-
-    workdir = tmp_path_factory.mktemp("classifier") / "run"
-    with without_expensive_passes():
-        training.train(tiny("data.phantom_cxr.count=36", name="classifier_cxr:tiny"), workdir, say=lambda text: None)
-    return workdir
+    return run_of(tiny("data.phantom_cxr.count=36", name="classifier_cxr:tiny"), tmp_path_factory, "classifier")[0]
 
 
 @pytest.fixture(scope="session")
 def sr_run(tiny, tmp_path_factory) -> Path:
     """The workdir of a run that enlarges images of 32 pixels to 64."""
-    from medjax.build import training
-
-    workdir, sizes = tmp_path_factory.mktemp("sr") / "sr", ("data.image_size=64", "data.load_size=64", "data.crop_size=32")
-    config = tiny("data.scale=2", *sizes, "train.steps=1", name="srgan_cxr:srresnet_tiny")
-    with without_expensive_passes():
-        training.train(config, workdir, say=lambda text: None)
-    return workdir
+    sizes = ("data.image_size=64", "data.load_size=64", "data.crop_size=32")
+    return run_of(tiny("data.scale=2", *sizes, "train.steps=1", name="srgan_cxr:srresnet_tiny"), tmp_path_factory, "sr")[0]
 
 
 @pytest.fixture(scope="session")
@@ -235,10 +229,12 @@ def synthetic_set(gan_run, tmp_path_factory) -> Path:
     """A folder of 8 synthetic images of each class, made by the command."""
     from medjax.cli import main
 
-    folder = tmp_path_factory.mktemp("synthetic") / "images"
-    with without_expensive_passes():
-        assert main(["synthesize", f"--workdir={gan_run}", f"--output={folder}", "--label=all", "--count=8"]) == 0
-    return folder
+    def make(folder: Path) -> None:
+        argv = ["synthesize", f"--workdir={gan_run}", f"--output={folder / 'images'}", "--label=all", "--count=8"]
+        with without_expensive_passes():
+            assert main(argv) == 0
+
+    return once(tmp_path_factory, "synthetic", make) / "images"
 
 
 @pytest.fixture(scope="session")
@@ -246,8 +242,10 @@ def classifier_run(synthetic_set, flags, tmp_path_factory) -> Path:
     """The workdir of a classifier trained on that folder by the command, as it stands."""
     from medjax.cli import main
 
-    workdir = tmp_path_factory.mktemp("classifier") / "synthetic"
     words = ["--config=classifier_cxr:tiny", "--config.data.source=nih_cxr14", f"--config.data.root={synthetic_set}"]
-    with without_expensive_passes():
-        assert main(["train", *words, f"--workdir={workdir}", "--config.train.steps=2", *flags]) == 0
-    return workdir
+
+    def make(folder: Path) -> None:
+        with without_expensive_passes():
+            assert main(["train", *words, f"--workdir={folder / 'run'}", "--config.train.steps=2", *flags]) == 0
+
+    return once(tmp_path_factory, "classifier_of_synthetic", make) / "run"

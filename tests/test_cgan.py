@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import leaves
 
 from medjax import losses, objectives
 from medjax.images import diffaugment
@@ -50,10 +51,6 @@ def discriminator(tx=None, **options):
     return Player(ConditionalDiscriminator(SIZES, **{**SMALL, "hidden": 8, **options}), tx or optax.adam(2e-3, b1=0.5))
 
 
-def flat(tree):
-    return {jax.tree_util.keystr(k): np.asarray(x) for k, x in jax.tree_util.tree_leaves_with_path(tree)}
-
-
 def condition(batch):
     return {name: batch[name] for name, _ in SIZES}
 
@@ -87,8 +84,8 @@ def test_a_test_pass_leaves_the_vector_and_a_training_pass_moves_it_through_play
     assert set(variables) == {"spectral"}
     _, kept = player.apply(params, variables, x)
     _, moved = player.apply(params, variables, x, train=True)
-    assert np.array_equal(*(next(iter(flat(s).values())) for s in (variables, kept)))
-    assert not np.array_equal(*(next(iter(flat(s).values())) for s in (variables, moved)))
+    assert np.array_equal(*(next(iter(leaves(s).values())) for s in (variables, kept)))
+    assert not np.array_equal(*(next(iter(leaves(s).values())) for s in (variables, moved)))
 
 
 def test_the_gradient_through_the_norm_is_the_published_one():
@@ -240,8 +237,8 @@ def test_in_training_a_repeated_image_repeats_no_noise():
     step = jax.jit(objective.step)
     first, _ = step(state, BATCH, KEY)
     same, _ = step(state, {**BATCH, "index": np.zeros(4, np.int32)}, KEY)
-    for name, value in flat(first).items():
-        np.testing.assert_array_equal(flat(same)[name], value, err_msg=name)
+    for name, value in leaves(first).items():
+        np.testing.assert_array_equal(leaves(same)[name], value, err_msg=name)
 
 
 def test_probability_is_the_sigmoid_of_the_logit():
@@ -284,11 +281,11 @@ def test_every_form_trains_alike_twice_and_stays_finite(name):
     init, step, runs = jax.jit(objective.init), jax.jit(train_step(objective)), []
     for _ in range(2):
         state, terms = init(KEY, BATCH), []
-        first = flat(state)
+        first = leaves(state)
         for _ in range(5):
             state, metrics = step(state, BATCH, KEY)
             terms.append(jax.device_get(metrics))
-        runs.append(flat(state))
+        runs.append(leaves(state))
     assert step._cache_size() == 1
     for path, value in runs[0].items():
         np.testing.assert_array_equal(runs[1][path], value, err_msg=path)

@@ -7,7 +7,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from conftest import leaves
+from helpers import crashed, leaves, values
 from PIL import Image
 
 from medjax.build import cgan, checks, classifier, networks, trained, training, unseen
@@ -20,11 +20,6 @@ from medjax.writers import read_metrics
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 NAME = "cgan_cxr:tiny"
-
-
-def values(workdir):
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [json.dumps({k: v for k, v in row.items() if k != "time"}) for row in rows]
 
 
 @pytest.fixture
@@ -40,19 +35,9 @@ def test_the_run_has_what_could_break_it(run, tiny, long_gan):
         assert any(part in path for path in run[1]), part
 
 
-def test_killed_between_checkpoints_and_resumed_equals_unbroken(run, tiny, long_gan, tmp_path, monkeypatch):
+def test_killed_between_checkpoints_and_resumed_equals_unbroken(run, tiny, long_gan, tmp_path):
     config = tiny(*long_gan, name=NAME)
-    log = training.Log.__call__
-
-    def crash(self, step, state, metrics):
-        log(self, step, state, metrics)
-        if step == 5:
-            raise RuntimeError("the machine is gone")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.Log, "__call__", crash)
-        with pytest.raises(RuntimeError):
-            training.train(config, tmp_path / "run", say=lambda text: None)
+    crashed(config, tmp_path / "run", step=5)
     said = []
     state = training.train(config, tmp_path / "run", say=said.append)
     assert said[-1] == "resuming at step 3"

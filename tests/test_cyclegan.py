@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import leaves
+from helpers import leaves
 
 from medjax import losses
 from medjax.objective import Player, train_step

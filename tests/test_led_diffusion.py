@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import leaves
+from helpers import leaves
 from PIL import Image
 
 from medjax.build import config as configs

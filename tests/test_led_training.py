@@ -11,7 +11,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from conftest import leaves
+from helpers import crashed, leaves, values
 from PIL import Image
 
 from medjax import formats
@@ -30,29 +30,14 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 NAME = "led_cyclegan:tiny"
 
 
-def values(workdir):
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [json.dumps({k: v for k, v in row.items() if k != "time"}) for row in rows]
-
-
-def test_killed_between_checkpoints_and_resumed_equals_unbroken(unbroken_cyclegan, tiny, long_cyclegan, tmp_path, monkeypatch):
+def test_killed_between_checkpoints_and_resumed_equals_unbroken(unbroken_cyclegan, tiny, long_cyclegan, tmp_path):
     """To the bit, with what could break it: batch norm, dropout, an average, and pools of which one was exchanged with."""
     config, arrays = tiny(*long_cyclegan, name=NAME), unbroken_cyclegan[1]
     assert config.train.ema and config.generator.dropout and config.data.threads == 2
     for part in ("'pool'", ".ema", "batch_stats", "opt_state"):
         assert any(part in path for path in arrays), part
     assert all(int(arrays[f".extra['pool']['{side}'].count"]) == 3 for side in "ab")
-    log = training.Log.__call__
-
-    def crash(self, step, state, metrics):
-        log(self, step, state, metrics)
-        if step == 5:
-            raise RuntimeError("the machine is gone")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.Log, "__call__", crash)
-        with pytest.raises(RuntimeError):
-            training.train(config, tmp_path / "run", say=lambda text: None)
+    crashed(config, tmp_path / "run", step=5)
     said = []
     state = training.train(config, tmp_path / "run", say=said.append)
     assert said[-1] == "resuming at step 3"

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import leaves
 
 from experiments.benchmarks import memory
 from medjax import losses, objectives
@@ -39,12 +40,8 @@ def batch_of(count=4, side=16):
     return {**images, **columns, "index": np.arange(count, dtype=np.int32) + 7}
 
 
-def flat(tree):
-    return {jax.tree_util.keystr(k): np.asarray(x) for k, x in jax.tree_util.tree_leaves_with_path(tree)}
-
-
 def assert_close(ours, theirs, *, atol):
-    ours, theirs = flat(ours), flat(theirs)
+    ours, theirs = leaves(ours), leaves(theirs)
     assert ours.keys() == theirs.keys()
     for path, value in ours.items():
         np.testing.assert_allclose(value, theirs[path], rtol=1e-9, atol=atol, err_msg=path)
@@ -236,8 +233,8 @@ def test_blocks_computed_again_are_the_same_function(make, double):
     (plain, inputs), (again, _) = make(), make(remat=True)
     inputs = double(jax.tree.map(np.asarray, inputs))
     variables = [jax.jit(lambda m=m: m.init({"params": KEY}, *inputs))() for m in (plain, again)]
-    for path, value in flat(variables[0]).items():
-        np.testing.assert_array_equal(flat(variables[1])[path], value, err_msg=path)
+    for path, value in leaves(variables[0]).items():
+        np.testing.assert_array_equal(leaves(variables[1])[path], value, err_msg=path)
     params = double(dict(variables[0]))
     rest = {name: params.pop(name) for name in list(params) if name != "params"}
 

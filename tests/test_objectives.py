@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import leaves
 
 from medjax import losses, objectives
 from medjax.models.discriminators import MultiScale, PatchGAN
@@ -144,13 +145,9 @@ def run(request) -> Run:
     return _RUNS[name]
 
 
-def arrays(tree):
-    return {jax.tree_util.keystr(k): np.asarray(x) for k, x in jax.tree_util.tree_leaves_with_path(tree)}
-
-
 def test_compiles_once_and_keeps_its_structure(run):
     assert run.step._cache_size() == 1
-    before, after = arrays(run.states[0]), arrays(run.states[-1])
+    before, after = leaves(run.states[0]), leaves(run.states[-1])
     assert {k: (v.shape, v.dtype) for k, v in before.items()} == {k: (v.shape, v.dtype) for k, v in after.items()}
     assert int(run.states[-1].step) == STEPS
 
@@ -160,10 +157,10 @@ def test_each_listed_net_moves_and_there_is_no_other(run):
     for name, net in run.states[0].nets.items():
         moved = run.states[1].nets[name]
         for part in ("params", "stats", "opt_state"):
-            for path, value in arrays(getattr(net, part)).items():
+            for path, value in leaves(getattr(net, part)).items():
                 if path.endswith("['bias']") or not value.size:
                     continue  # a bias may stand still, as one before a norm or behind weights of zero
-                same = np.array_equal(value, arrays(getattr(run.states[-1].nets[name], part))[path])
+                same = np.array_equal(value, leaves(getattr(run.states[-1].nets[name], part))[path])
                 assert not same, f"{name} {part} {path} did not move"
         assert not np.array_equal(*(np.concatenate([x.ravel() for x in jax.tree.leaves(n.params)]) for n in (net, moved)))
 
@@ -180,7 +177,7 @@ def test_the_loss_falls_on_one_batch(run):
 
 
 def test_two_runs_are_equal_to_the_bit(run):
-    first, second = arrays(run.states[3]), arrays(run.again)
+    first, second = leaves(run.states[3]), leaves(run.again)
     for name, value in first.items():
         np.testing.assert_array_equal(value, second[name], err_msg=name)
 
@@ -233,12 +230,12 @@ def test_validation_values_are_per_image(run):
 @pytest.mark.parametrize("run", ["vanilla ema"], indirect=True)
 def test_ema_follows_its_formula_and_is_what_predicts(run):
     """e += (1 - min(decay, (1 + t) / (10 + t))) * (p - e), parameters and statistics."""
-    average = arrays(run.states[0].ema["generator"])
+    average = leaves(run.states[0].ema["generator"])
     for t, state in enumerate(run.states[1:9]):
         rate = 1 - min(DECAY, (1 + t) / (10 + t))
-        new = arrays((state.nets["generator"].params, state.nets["generator"].stats))
+        new = leaves((state.nets["generator"].params, state.nets["generator"].stats))
         average = {k: e + rate * (new[k] - e) for k, e in average.items()}
-    for name, value in arrays(state.ema["generator"]).items():
+    for name, value in leaves(state.ema["generator"]).items():
         np.testing.assert_allclose(value, average[name], atol=1e-6, err_msg=name)
     assert set(state.ema) == {"generator"}
     params, stats = state.ema["generator"]
@@ -287,10 +284,10 @@ def test_the_shared_forward_gives_the_gradients_of_the_two_pass_formulation():
     value, new_g, new_d, d_stats = jax.jit(by_hand)(state.nets["generator"].params, state.nets["discriminator"].params)
     assert float(metrics["g_loss"]) == pytest.approx(float(value), rel=1e-5)
     for ours, theirs in ((moved.nets["generator"].params, new_g), (moved.nets["discriminator"].params, new_d)):
-        for name, value in arrays(ours).items():
-            np.testing.assert_allclose(value, arrays(theirs)[name], atol=2e-5, err_msg=name)
-    for name, value in arrays(moved.nets["discriminator"].stats).items():
-        np.testing.assert_allclose(value, arrays(d_stats)[name], atol=1e-6, err_msg=name)
+        for name, value in leaves(ours).items():
+            np.testing.assert_allclose(value, leaves(theirs)[name], atol=2e-5, err_msg=name)
+    for name, value in leaves(moved.nets["discriminator"].stats).items():
+        np.testing.assert_allclose(value, leaves(d_stats)[name], atol=1e-6, err_msg=name)
 
 
 def test_terms_add_up_and_accuracies_are_shares(run):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -14,6 +13,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from conftest import QUIET
+from helpers import crashed, leaves, values
 
 from medjax.build import config as configs
 from medjax.build import data as build_data
@@ -25,15 +26,9 @@ from medjax.types import CheckpointError, ConfigError, NonFiniteError
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
-def values(workdir):
-    """The lines of metrics.jsonl without "time", as text: to the last digit."""
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [json.dumps({k: v for k, v in row.items() if k != "time"}) for row in rows]
-
-
 def assert_equals(state, workdir, unbroken):
     there, arrays, _ = unbroken
-    found = {jax.tree_util.keystr(p): np.asarray(x) for p, x in jax.tree_util.tree_leaves_with_path(state)}
+    found = leaves(state)
     assert found.keys() == arrays.keys()
     for name, value in arrays.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
@@ -54,19 +49,9 @@ def test_the_run_has_what_could_break_it(unbroken, tiny, long):
     assert sum("opt_state" in k for k in arrays) > 20
 
 
-def test_a_crash_between_checkpoints(tiny, long, unbroken, tmp_path, monkeypatch):
+def test_a_crash_between_checkpoints(tiny, long, unbroken, tmp_path):
     """The crash is at step 7, the last checkpoint of step 4: rows 5 to 7 are written twice and kept once."""
-    log = training.Log.__call__
-
-    def crash(self, step, state, metrics):
-        log(self, step, state, metrics)
-        if step == 7:
-            raise RuntimeError("the machine is gone")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.Log, "__call__", crash)
-        with pytest.raises(RuntimeError):
-            resumed(tiny, long, tmp_path / "run")
+    crashed(tiny(*long), tmp_path / "run", step=7)
     with open(tmp_path / "run" / "metrics.jsonl", "a") as file:
         file.write('{"step": 8, "split": "tra')  # a line cut off by the kill
     state, said = resumed(tiny, long, tmp_path / "run")
@@ -83,8 +68,6 @@ def test_sigterm_saves_and_the_same_command_resumes(tiny, long, unbroken, tmp_pa
         if step == 6:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    from conftest import QUIET
-
     workdir = tmp_path / "run"
     argv = ["train", "--config=pix2pix_cxr:tiny", f"--workdir={workdir}", *(f"--config.{t}" for t in (*QUIET, *long))]
     with monkeypatch.context() as patch:
@@ -99,8 +82,6 @@ def test_sigterm_saves_and_the_same_command_resumes(tiny, long, unbroken, tmp_pa
 
 def child(workdir, long):
     """The run in a process of its own, sharing the compilation cache."""
-    from conftest import QUIET
-
     overrides = [f"--config.{text}" for text in (*QUIET, *long)]
     command = [sys.executable, "-m", "medjax", "train", "--config=pix2pix_cxr:tiny", f"--workdir={workdir}", *overrides]
     env = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
@@ -165,11 +146,10 @@ def test_init_from_copies_weights_and_restarts_the_average(tiny, long, trained, 
         state = training._begin(config, objective, mine, example, said.append)
         step, weights = theirs.weights()
     assert said == [f"starting from step {step} of {trained}"] and int(state.step) == 0
-    flat = lambda tree: {jax.tree_util.keystr(p): np.asarray(x) for p, x in jax.tree_util.tree_leaves_with_path(tree)}
     for tree in (state.nets["generator"].params, state.ema["generator"][0]):
-        for name, value in flat(tree).items():
-            np.testing.assert_array_equal(value, flat(weights["generator"][0])[name], err_msg=name)
-    moments = flat(state.nets["generator"].opt_state)
+        for name, value in leaves(tree).items():
+            np.testing.assert_array_equal(value, leaves(weights["generator"][0])[name], err_msg=name)
+    moments = leaves(state.nets["generator"].opt_state)
     assert all(not v.any() for k, v in moments.items() if ".mu" in k or ".nu" in k)
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import crashed, leaves
 from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
@@ -276,10 +277,6 @@ def second(first, tiny, tmp_path_factory):
     return workdir, training.train(config, workdir, say=lambda text: None), config
 
 
-def arrays(tree):
-    return {jax.tree_util.keystr(p): np.asarray(x) for p, x in jax.tree_util.tree_leaves_with_path(tree)}
-
-
 def refused(config, tmp_path, error, message):
     with pytest.raises(error, match=message):
         training.train(config, tmp_path / "refused", say=lambda text: None)
@@ -310,28 +307,18 @@ def test_a_first_phase_that_does_not_fit_is_refused(first, tiny, tmp_path):
 
 
 @pytest.mark.parametrize("phase", ["first", "second"])
-def test_both_phases_resume_to_the_bit(phase, first, second, tiny, tmp_path, monkeypatch):
+def test_both_phases_resume_to_the_bit(phase, first, second, tiny, tmp_path):
     """A crash at step 3, after the checkpoint of step 2."""
     unbroken, config = second[1:]
     if phase == "first":
         config = tiny("train.save_every=1", name="esrgan:tiny")
         unbroken = training.train(config, first, say=lambda text: None)  # complete: its last state
-    log = training.Log.__call__
-
-    def crash(self, step, state, metrics):
-        log(self, step, state, metrics)
-        if step == 3:
-            raise RuntimeError("the machine is gone")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.Log, "__call__", crash)
-        with pytest.raises(RuntimeError):
-            training.train(config, tmp_path / "run", say=lambda text: None)
+    crashed(config, tmp_path / "run", step=3)
     said = []
     state = training.train(config, tmp_path / "run", say=said.append)
     assert said == ["resuming at step 2"]
-    expected = arrays(unbroken)
-    for name, value in arrays(state).items():
+    expected = leaves(unbroken)
+    for name, value in leaves(state).items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
 
@@ -350,7 +337,7 @@ def test_an_evaluation_shows_the_phases_side_by_side(first, second, capsys):
 def test_an_interpolation_ends_at_its_two_runs(first, second):
     """A share of 1 is this run, one of 0 the other; between them lies the mean of every weight."""
     own, other = evaluation.load(second[0]), evaluation.load(first)
-    params = lambda model: arrays(model.state.nets["generator"].params)  # noqa: E731
+    params = lambda model: leaves(model.state.nets["generator"].params)  # noqa: E731
     ends = {0.0: params(other), 1.0: params(own), 0.5: {k: (params(own)[k] + v) / 2 for k, v in params(other).items()}}
     for share, expected in ends.items():
         for name, value in params(interpolated(own, first, share)).items():

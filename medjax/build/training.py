@@ -45,7 +45,8 @@ def set_up_jax(config: ConfigDict) -> None:
     if config.train.compilation_cache:
         folder = Path(config.train.compilation_cache).expanduser()
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:  # else the user's own
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     flagged = "--xla_gpu_deterministic_ops" in os.environ.get("XLA_FLAGS", "")
     if config.train.deterministic and not flagged and jax.default_backend() == "gpu":
         raise ConfigError("train.deterministic needs XLA_FLAGS=--xla_gpu_deterministic_ops=true set before the start")
