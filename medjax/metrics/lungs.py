@@ -7,8 +7,8 @@ are filled.
 
 Its limits: it knows no anatomy, and takes any two dark pieces side by side. What consolidation, an effusion or the heart hides
 is outside the field, as is the lung behind diaphragm and mediastinum; a lung that the film cuts off is not found. Against the
-true fields of phantoms its Dice is 0.80 to 0.92; between a phantom at a normal dose and at a fiftieth of it, 0.97 and more. So
-it is a ruler for two images of one patient, and no segmentation of an organ.
+true fields of twelve phantoms its Dice is 0.80 to 0.92; between the normal dose and a fiftieth of it, 0.99 and more at
+128 pixels, 0.94 and more at 64. So it is a ruler for two images of one patient, and no segmentation of an organ.
 """
 
 from __future__ import annotations
