@@ -28,16 +28,11 @@ ON_IMAGES = ("input-row", "input-row-slips", "baseline-output", "gain")
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """A whole study at tiny, compiled fast rather than to run fast."""
+def study(tmp_path_factory, quick_compile):
+    """A whole study at tiny."""
     workdir = tmp_path_factory.mktemp("study")
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        assert pix2pix_attention.main(["--scale=tiny", f"--workdir={workdir}", "--quiet"]) == 0
-        yield Study(workdir, "tiny", "phantom_cxr", "", 1, False)
-    finally:
-        jax.config.update("jax_disable_most_optimizations", before)
+    assert pix2pix_attention.main(["--scale=tiny", f"--workdir={workdir}", "--quiet"]) == 0
+    return Study(workdir, "tiny", "phantom_cxr", "", 1, False)
 
 
 def test_every_claim_has_a_verdict_with_its_figures(study):

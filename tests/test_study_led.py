@@ -46,7 +46,6 @@ def found_of(study, name):
 # ------------------------------------------------------------------------------------------------ the whole study
 
 
-@pytest.mark.slow
 def test_every_claim_has_a_verdict_with_its_figures(study):
     rows = {row["id"]: row for row in found_of(study, "claims")}
     assert list(rows) == IDS
@@ -60,7 +59,6 @@ def test_every_claim_has_a_verdict_with_its_figures(study):
     assert "t = 16" in rows["start"]["ours"] and "beside a fresh start" in rows["start"]["ours"]
 
 
-@pytest.mark.slow
 def test_report_stands_alone_and_says_what_it_is_of(study):
     text = (study.place / "report.html").read_text()
     assert "These are phantoms, not patients" in text and not re.findall(r'(?:src|href)="(?!data:)', text)
@@ -73,7 +71,6 @@ def test_report_stands_alone_and_says_what_it_is_of(study):
     assert text.count("data:image/png;base64,") >= 6
 
 
-@pytest.mark.slow
 def test_finished_stages_are_read_back(study, monkeypatch):
     def forbidden(*_, **__):
         raise AssertionError("computed again")
@@ -87,7 +84,6 @@ def test_finished_stages_are_read_back(study, monkeypatch):
     assert found_of(study, "claims") == before
 
 
-@pytest.mark.slow
 def test_one_split_for_all_stages(study):
     patients = json.loads(study.split_file(PHANTOM).read_text())["patients"]
     side = {patient: split for split, own in patients.items() for patient in own}
@@ -99,7 +95,6 @@ def test_one_split_for_all_stages(study):
     assert first.split_seed != judge.split_seed and first.phantom_pools.findings == judge.phantom_cxr.findings
 
 
-@pytest.mark.slow
 def test_both_roads_have_the_same_images(study):
     learnt, other = (led_pairs.read_manifest(study.pairs(PHANTOM, kind)) for kind in ("learnt", PHYSICAL))
     for one, two in zip(learnt["pairs"], other["pairs"], strict=True):
@@ -108,7 +103,6 @@ def test_both_roads_have_the_same_images(study):
     assert other["made_by"]["photons"] in physical.PHOTONS and other["made_by"]["steps"][0] == "low_dose"
 
 
-@pytest.mark.slow
 def test_rows_are_of_the_same_patients(study):
     found = found_of(study, "judgement")
     assert set(found["rows"]) == ROWS and set(found["gap"]) == ROWS - {"high", "low"}
@@ -131,7 +125,6 @@ def test_rows_are_of_the_same_patients(study):
     assert stages.Seen(test, rows, twins, beside).rows["led"].dtype == np.float32
 
 
-@pytest.mark.slow
 def test_a_finished_run_is_taken_as_it_is(study, tmp_path):
     folder, config = study.folder(PHANTOM, "regression"), config_of(study, PHANTOM, "regression")
     assert complete(config, folder) and not complete(config, tmp_path)
@@ -158,15 +151,6 @@ def test_missing_data_end_in_one_sentence(tmp_path, monkeypatch, capsys):
 def test_a_stage_without_its_predecessor_names_the_command(tmp_path):
     with pytest.raises(CheckpointError, match="medjax train --config=led_cyclegan"):
         make_pairs(Study(tmp_path, "tiny", "phantoms"), PHANTOM, "learnt")
-
-
-def test_jax_is_not_loaded_before_its_flags_are_set():
-    """`set_cpu_flags` does nothing once jax is there, so a study's own module must not import it."""
-    import subprocess
-    import sys
-
-    code = "import sys; import experiments.led; sys.exit('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=configs.config_folder().parent).returncode == 0
 
 
 # ------------------------------------------------------------------------------------------------ what is run and counted

@@ -200,12 +200,3 @@ def test_runs_differ_in_what_they_say(tmp_path):
     light, full = (configs.get(name, list(overrides)) for name, overrides in (SCALES["small"].light, SCALES["small"].full))
     assert light.generator.direct and light.data.scale == full.data.scale == 2 and full.generator.blocks == 23
     assert "vgg19" in config_of(Study(tmp_path, "paper", "phantoms"), "cxr_gan").method.perceptual.network
-
-
-def test_jax_is_not_loaded_before_its_flags_are_set():
-    """`set_cpu_flags` does nothing once jax is there, so a study's own module must not import it."""
-    import subprocess
-    import sys
-
-    code = "import sys; import experiments.super_resolution; sys.exit('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=configs.config_folder().parent).returncode == 0

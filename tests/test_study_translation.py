@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 
-import jax
 import numpy as np
 import pytest
 
@@ -253,13 +252,3 @@ def test_only_the_published_generator_draws(flag, tmp_path):
     for name in SCALES:
         config = config_of(Study(tmp_path, name), "published" if flag == "dropout" else "main")
         assert bool(config.generator.get("dropout", 0.0)) == (flag == "dropout")
-
-
-def test_jax_is_not_loaded_before_its_flags_are_set():
-    """`set_cpu_flags` does nothing once jax is there, so a study's own module must not import it."""
-    import subprocess
-    import sys
-
-    code = "import sys; import experiments.mri_translation; sys.exit('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=configs.config_folder().parent).returncode == 0
-    assert jax.__name__ == "jax"

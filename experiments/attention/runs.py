@@ -115,8 +115,9 @@ def scheduled(study: Study, config: ConfigDict, num_images: int) -> ConfigDict:
     """The config with its length in epochs, and validations at least twice in every sixth of it."""
     steps, sixth = max(num_images // config.data.batch_size, 1), max(study.scale.epochs // SIXTHS, 1)
     period = max(d for d in range(1, max(sixth // 2, 1) + 1) if sixth % d == 0) * steps
-    changes = dict(epochs=study.scale.epochs, steps=0, eval_every=period, save_every=period)
-    return configs.override(config, [f"train.{k}={v}" for k, v in {**changes, "sample_every": 4 * period}.items()])
+    sheets = 4 * period if study.scale.epochs >= SIXTHS else 0  # of a training that short there is nothing to see
+    changes = dict(epochs=study.scale.epochs, steps=0, eval_every=period, save_every=period, sample_every=sheets)
+    return configs.override(config, [f"train.{k}={v}" for k, v in changes.items()])
 
 
 def epoch_steps(config: ConfigDict, data: build_data.Data) -> int:

@@ -145,8 +145,8 @@ def _enlarger(study: Study, name: str) -> ConfigDict:
     steps = scale.steps[name]
     if steps:
         period = max(steps // scale.checks, 1)
-        config.train.update(eval_every=period, save_every=period, sample_every=steps, log_every=max(steps // 100, 1))
-        config.train.update(eval_images=8)
+        config.train.update(eval_every=period, save_every=period, log_every=max(steps // 100, 1), eval_images=8)
+        config.train.update(sample_every=steps if scale.checks > 1 else 0)
     config.train.best = "step:max"
     return config
 

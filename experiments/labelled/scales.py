@@ -46,13 +46,14 @@ class Scale(NamedTuple):
 _NIH = ("data.source=nih_cxr14", "data.label_mode=any", "data.classes=('No Finding','Pneumonia')",
         "data.nih_cxr14.labels=('No Finding','Pneumonia')")  # fmt: skip
 _LARGE = ("data.image_size=64", "data.load_size=64", "data.crop_size=32", "data.threads=0", "data.verify=False")
+_NO_SHEETS = "train.sample_every=0"
 _NARROW = ("generator.features=16", "generator.most_features=256", "discriminator.features=32", "discriminator.most_features=256")
 FORMS = ("plain", "remat", "micro", "remat, micro")
 SCALES: dict[str, Scale] = {
     "tiny": Scale(
-        gans={"phantom": ("cgan_cxr:tiny", ("data.phantom_cxr.count=48", "train.steps=2", "method.r1=0.1")),
+        gans={"phantom": ("cgan_cxr:tiny", ("data.phantom_cxr.count=48", "train.steps=2", "method.r1=0.1", _NO_SHEETS)),
               "nih": ("cgan_cxr:tiny", _NIH)},
-        classifiers={"phantom": ("classifier_cxr:tiny", ("data.phantom_cxr.count=48", "train.steps=2")),
+        classifiers={"phantom": ("classifier_cxr:tiny", ("data.phantom_cxr.count=48", "train.steps=2", _NO_SHEETS)),
                      "nih": ("classifier_cxr:tiny", _NIH)},
         first=("srgan_cxr:srresnet_tiny", _LARGE), second=("srgan_cxr:tiny", _LARGE), steps={"srresnet": 2, "srgan": 2}, checks=1,
         enlarged=48, tried=16, wanted=2, synthetic={"phantom": 8, "nih": 8}, gap=12, most=12, utility={"phantom": 2, "nih": 2},

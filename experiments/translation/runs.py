@@ -92,7 +92,8 @@ def config_of(study: Study, name: str, seed: int = 0, *, leg: str = LAST) -> Con
     return configs.get(config, [
         *overrides, *data_of(study, run.arm), f"method.name={run.method}", f"seed={seed}",
         f"train.steps={steps * LEGS[leg] // 10 if name == 'published' else steps}", f"train.eval_every={period}",
-        f"train.save_every={period}", f"train.sample_every={period}", f"train.log_every={max(steps // 100, 1)}",
+        f"train.save_every={period}", f"train.sample_every={period if scale.checks > 1 else 0}",
+        f"train.log_every={max(steps // 100, 1)}",
         "train.eval_images=0", "train.sample_colours=viridis", "train.tensorboard=False", f"train.progress={study.progress}",
     ])  # fmt: skip
 

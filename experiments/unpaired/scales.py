@@ -32,7 +32,7 @@ _FINDINGS = ("data.phantom_pools.findings=('No Finding','Mass')", "data.split=(0
 _MASS = ("data.classes=('No Finding','Mass')", "data.phantom_cxr.findings=('No Finding','Mass')")
 _HALVES = "data.split=(0.5,0.25,0.25)"
 # Steps and batches of the tiny runs are those of the configs' own tests, so that a suite compiles them once.
-_SHORT = ("train.steps=2", "train.eval_every=2", "train.save_every=2", "train.sample_every=1000", "train.log_every=1",
+_SHORT = ("train.steps=2", "train.eval_every=2", "train.save_every=2", "train.sample_every=0", "train.log_every=1",
           "train.eval_images=2", "data.threads=0", "data.verify=False")  # fmt: skip
 _NIH64 = ("data.image_size=64", "data.load_size=64", "data.crop_size=64", "data.split=(0.7,0.1,0.2)")
 
