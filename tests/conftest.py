@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -36,6 +37,13 @@ LONG = (
     "train.ema=0.9",
     "data.threads=2",
 )
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays, and tracing programs makes much that goes by itself: the collector looks at either less."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.fixture(scope="session")
