@@ -55,6 +55,16 @@ def condition(batch):
     return {name: batch[name] for name, _ in SIZES}
 
 
+def started(player, *inputs):
+    """The net's first parameters, by one compiled program instead of one for every operation."""
+    return jax.jit(lambda *given: player.init(KEY, *given))(*inputs)
+
+
+def applied(player, net, *inputs, **options):
+    """(output, statistics) of the net, compiled likewise."""
+    return jax.jit(lambda *given: player.apply(net.params, net.stats, *given, **options))(*inputs)
+
+
 # ------------------------------------------------------------------------------------------------ spectral norm
 
 
@@ -105,11 +115,11 @@ def test_the_gradient_through_the_norm_is_the_published_one():
 
 def test_generator_makes_images_of_its_size_within_the_range():
     player = generator(image_size=32, features=2)
-    net = player.init(KEY, jnp.zeros((3, 5)), condition(batch_of(3)))
+    net = started(player, jnp.zeros((3, 5)), condition(batch_of(3)))
     assert {k: v["kernel"].shape for k, v in net.params.items() if k.startswith("up")} == {
         "up_1": (4, 4, 8, 8), "up_2": (4, 4, 4, 8), "up_3": (4, 4, 2, 4),
     }  # fmt: skip
-    out, stats = player.apply(net.params, net.stats, 30 * jnp.ones((3, 5)), condition(batch_of(3)), train=True)
+    out, stats = applied(player, net, 30 * jnp.ones((3, 5)), condition(batch_of(3)), train=True)
     assert out.shape == (3, 32, 32, 1) and out.dtype == jnp.float32 and np.abs(out).max() <= 1
     assert set(stats) == {"batch_stats"}
 
@@ -127,18 +137,18 @@ def test_published_sizes():
 @pytest.mark.parametrize("size", [4, 20, 48])
 def test_other_sizes_are_an_error(size):
     with pytest.raises(ConfigError, match=f"8, 16, 32, 64, 128, 256, 512, ... pixels, not of {size}"):
-        generator(image_size=size).init(KEY, jnp.zeros((1, 5)), condition(BATCH))
+        jax.eval_shape(generator(image_size=size).init, KEY, jnp.zeros((1, 5)), condition(BATCH))
 
 
 def test_networks_name_the_columns_they_miss():
     with pytest.raises(ConfigError, match="conditioned on age, label, and was given label"):
-        generator().init(KEY, jnp.zeros((4, 5)), {"label": BATCH["label"]})
+        jax.eval_shape(generator().init, KEY, jnp.zeros((4, 5)), {"label": BATCH["label"]})
     with pytest.raises(ConfigError, match="conditioned on age, label, and was given age, label, sex"):
-        discriminator().init(KEY, BATCH["target"], {**condition(BATCH), "sex": BATCH["label"]})
+        jax.eval_shape(discriminator().init, KEY, BATCH["target"], {**condition(BATCH), "sex": BATCH["label"]})
     with pytest.raises(ConfigError, match="conditioning is one of projection, concatenation, auxiliary, not 'sum'"):
-        discriminator(conditioning="sum").init(KEY, BATCH["target"], condition(BATCH))
+        jax.eval_shape(discriminator(conditioning="sum").init, KEY, BATCH["target"], condition(BATCH))
     with pytest.raises(ConfigError, match="a discriminator of 32 pixels cannot take 16x16"):
-        discriminator(image_size=32).init(KEY, BATCH["target"], condition(BATCH))
+        jax.eval_shape(discriminator(image_size=32).init, KEY, BATCH["target"], condition(BATCH))
 
 
 def embedded(params, batch):
@@ -154,9 +164,9 @@ def leaky(x):
 def test_projection_is_the_inner_product_of_features_and_condition():
     """Miyato and Koyama 2018, eq. 7, by hand from the last maps on."""
     player = discriminator()
-    net = player.init(KEY, BATCH["target"], condition(BATCH))
+    net = started(player, BATCH["target"], condition(BATCH))
     p = jax.tree.map(np.asarray, net.params)
-    ((*maps, logits),), _ = player.apply(net.params, net.stats, BATCH["target"], condition(BATCH))
+    ((*maps, logits),), _ = applied(player, net, BATCH["target"], condition(BATCH))
     code = leaky(np.asarray(maps[-1]).reshape(4, -1) @ p["dense"]["kernel"] + p["dense"]["bias"])
     expected = code @ p["logits"]["kernel"] + p["logits"]["bias"]
     expected += np.sum((embedded(p, BATCH) @ p["projection"]["kernel"]) * code, -1, keepdims=True) / np.sqrt(8)
@@ -166,9 +176,9 @@ def test_projection_is_the_inner_product_of_features_and_condition():
 
 def test_concatenation_lays_the_condition_beside_the_image():
     player = discriminator(conditioning="concatenation")
-    net = player.init(KEY, BATCH["target"], condition(BATCH))
+    net = started(player, BATCH["target"], condition(BATCH))
     p = jax.tree.map(np.asarray, net.params)
-    (maps,), _ = player.apply(net.params, net.stats, BATCH["target"], condition(BATCH))
+    (maps,), _ = applied(player, net, BATCH["target"], condition(BATCH))
     wide = np.broadcast_to(embedded(p, BATCH)[:, None, None], (4, 16, 16, 8))
     first = nn.Conv(4, (4, 4), (2, 2), ((1, 1), (1, 1))).apply(
         {"params": p["conv_0"]}, np.concatenate([BATCH["target"], wide], -1)
@@ -179,11 +189,11 @@ def test_concatenation_lays_the_condition_beside_the_image():
 
 def test_auxiliary_asks_for_every_column_and_is_told_none():
     player = discriminator(conditioning="auxiliary")
-    net = player.init(KEY, BATCH["target"], condition(BATCH))
-    (maps,), _ = player.apply(net.params, net.stats, BATCH["target"], condition(BATCH))
+    net = started(player, BATCH["target"], condition(BATCH))
+    (maps,), _ = applied(player, net, BATCH["target"], condition(BATCH))
     assert [m.shape[1:] for m in maps[-3:]] == [(1, 1, 3), (1, 1, 1), (1, 1, 1)]
     other = {"label": BATCH["label"][::-1], "age": 1 - BATCH["age"]}
-    (again,), _ = player.apply(net.params, net.stats, BATCH["target"], other)
+    (again,), _ = applied(player, net, BATCH["target"], other)
     np.testing.assert_array_equal(maps[-1], again[-1])
 
 
@@ -243,9 +253,9 @@ def test_in_training_a_repeated_image_repeats_no_noise():
 
 def test_probability_is_the_sigmoid_of_the_logit():
     player = discriminator(dropout=0.5)
-    net = player.init(KEY, BATCH["target"], condition(BATCH))
-    ((*_, logits),), _ = player.apply(net.params, net.stats, BATCH["target"], condition(BATCH))
-    found = np.asarray(probability(player, net, BATCH["target"], condition(BATCH)))
+    net = started(player, BATCH["target"], condition(BATCH))
+    ((*_, logits),), _ = applied(player, net, BATCH["target"], condition(BATCH))
+    found = np.asarray(jax.jit(partial(probability, player, net))(BATCH["target"], condition(BATCH)))
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-np.asarray(logits).ravel())), rtol=1e-5)
 
 

@@ -116,7 +116,7 @@ def test_networks_that_there_are_not(options, told):
         shapes(Classifier(3, **options))
 
 
-NET = {"width": 4, "stem": "half"}
+NET = {"depth": 10, "width": 4, "stem": "half"}
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def run(tiny, folders, tmp_path_factory):
     config = tiny(
         "data.source=mri_pairs", f"data.root={folders / 'few'}", "data.mri_pairs.fov_mm=0", "data.mri_pairs.step_mm=25",
         "data.mri_pairs.range_mm=(-40.0,40.0)", "data.mri_pairs.context=1", "data.split=(2,1,1)", "train.steps=2",
-        name="pix2pix_mri:tiny",
+        "train.eval_every=0", "train.sample_every=0", name="pix2pix_mri:tiny",
     )  # fmt: skip
     training.train(config, workdir, say=lambda text: None)
     return workdir

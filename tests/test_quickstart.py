@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from medjax import formats
 from medjax.writers import read_metrics
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
 
 SHRUNK = [
     "data.phantom_cxr.count=24", "data.image_size=32", "data.load_size=32", "data.crop_size=32", "data.batch_size=2",

@@ -141,10 +141,9 @@ def test_arithmetic_of_stacked_convolutions():
 
 def test_attention_formula_is_the_module_and_is_blind_at_one_position():
     x = jax.random.normal(jax.random.key(0), (2, 4, 4, 16))
-    params = SelfAttention().init(jax.random.key(1), x)["params"] | {"gamma": jnp.float32(0.7)}
-    np.testing.assert_allclose(
-        verdicts_design.attend(params, x), SelfAttention().apply({"params": params}, x), atol=1e-5
-    )
+    params = jax.jit(SelfAttention().init)(jax.random.key(1), x)["params"] | {"gamma": jnp.float32(0.7)}
+    by_formula, by_module = jax.jit(verdicts_design.attend)(params, x), jax.jit(SelfAttention().apply)({"params": params}, x)
+    np.testing.assert_allclose(by_formula, by_module, atol=1e-5)
     blind, _ = verdicts_design.attention_gradients(1, channels=16)
     seeing, _ = verdicts_design.attention_gradients(4, channels=16)
     assert blind == 0 < seeing
