@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from medjax.models import conv as c
+from medjax.models import conv_forms as forms
+from medjax.models.conv_forms import Window
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -20,18 +22,26 @@ CONVS = [  # height, width, kernel, stride, padding: those in use, and odd ones
     (6, 5, 4, 1, 1),
     (7, 6, 3, 1, 1),
     (5, 8, 1, 1, 0),
+    (7, 8, 1, 2, 0),
     (9, 9, 7, 1, 3),
+    (10, 9, 7, 2, 3),
     (8, 7, 3, 2, 0),
+    (8, 7, 3, 2, 1),
+    (13, 12, 5, 4, 2),
     (2, 2, 4, 2, 1),
 ]
-TRANSPOSED = [
-    (1, 1, 4, 2, 1),
-    (3, 5, 4, 2, 1),
-    (4, 4, 4, 2, 1),
-    (3, 4, 3, 2, 1),
-    (5, 2, 3, 1, 1),
-    (3, 3, 4, 2, 0),
-    (2, 3, 5, 3, 2),
+TRANSPOSED = [  # height, width, kernel, stride, padding, output padding
+    (1, 1, 4, 2, 1, 0),
+    (3, 5, 4, 2, 1, 0),
+    (4, 4, 4, 2, 1, 0),
+    (3, 4, 3, 2, 1, 0),
+    (3, 4, 3, 2, 1, 1),
+    (5, 2, 3, 1, 1, 0),
+    (3, 3, 4, 2, 0, 0),
+    (3, 2, 2, 2, 0, 0),
+    (3, 2, 2, 3, 0, 1),
+    (2, 3, 5, 3, 2, 0),
+    (2, 3, 5, 3, 2, 2),
 ]
 
 
@@ -59,53 +69,74 @@ def numpy_conv(x, kernel, stride, padding):
     return y
 
 
-def numpy_transpose(x, kernel, stride, padding):
+def numpy_transpose(x, kernel, stride, padding, output_padding):
     """`torch.nn.ConvTranspose2d` by its definition: each input pixel stamps the kernel [k, k, out, in] on the output."""
     batch, height, width, _ = x.shape
     k, out = kernel.shape[0], kernel.shape[2]
-    y = np.zeros((batch, (height - 1) * stride + k, (width - 1) * stride + k, out))
+    full = [(n - 1) * stride + k + output_padding for n in (height, width)]
+    y = np.zeros((batch, *full, out))
     for i in range(height):
         for j in range(width):
             y[:, i * stride : i * stride + k, j * stride : j * stride + k] += np.einsum("bi,kloi->bklo", x[:, i, j], kernel)
-    return y[:, padding : y.shape[1] - padding, padding : y.shape[2] - padding]
+    return y[:, padding : full[0] - padding, padding : full[1] - padding]
 
 
-def value_and_gradients(fn, x, kernel):
-    """The output, and the gradients of a random projection of it."""
+def check_equal(forms, x, kernel, expected):
+    """Every form's value against `expected`, and its gradients (of a random projection) against those of the first form."""
+    g = np.random.default_rng(1).normal(size=expected.shape)
 
-    @jax.jit
-    def both(x, kernel, g):
-        out, pull = jax.vjp(fn, x, kernel)
-        return out, *pull(g)
+    @jax.jit  # of all together: compiling takes longer than running
+    def measured(x, kernel):
+        return [(out, *pull(g)) for out, pull in (jax.vjp(form, x, kernel) for form in forms)]
 
-    shape = jax.eval_shape(fn, x, kernel).shape
-    return both(x, kernel, np.random.default_rng(1).normal(size=shape))
+    plain, *others = measured(x, kernel)
+    np.testing.assert_allclose(plain[0], expected, atol=1e-12)
+    for other in others:
+        for ours, theirs in zip(other, plain, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
 @pytest.mark.parametrize("height, width, k, stride, padding", CONVS)
 def test_forms_of_convolution_agree(float64, height, width, k, stride, padding):
-    x, kernel = arrays((2, height, width, 3), (k, k, 3, 4))
+    x, kernel = arrays((2, height, width, 2), (k, k, 2, 3))
     options = {"strides": (stride, stride), "padding": ((padding, padding),) * 2}
-    plain = value_and_gradients(partial(c.conv_plain, **options), x, kernel)
-    np.testing.assert_allclose(plain[0], numpy_conv(x, kernel, stride, padding), atol=1e-12)
-    for fn in (c.conv_patches, c.conv):
-        found = value_and_gradients(partial(fn, **options), x, kernel)
-        for ours, theirs in zip(found, plain, strict=True):
-            np.testing.assert_allclose(ours, theirs, atol=1e-12)
+    window = Window((height, width), (k, k), **options)
+    found = [partial(form, window=window) for form in (forms.conv_patches, forms.conv_columns)]
+    found += [partial(forms.conv_shifts, window=window)] if stride == 1 else [lambda x, k: c.conv_strided(x, k, window)]
+    found += [partial(forms.conv_dot, strides=(stride, stride))] if k == 1 else []
+    expected = numpy_conv(x, kernel, stride, padding)
+    assert expected.shape[1:3] == window.positions
+    check_equal([partial(forms.conv_plain, **options), *found], x, kernel, expected)
 
 
-@pytest.mark.parametrize("height, width, k, stride, padding", TRANSPOSED)
-def test_forms_of_transposed_convolution_agree(float64, height, width, k, stride, padding):
-    x, kernel = arrays((2, height, width, 3), (k, k, 4, 3))
-    options = {"strides": (stride, stride), "padding": padding}
-    plain = value_and_gradients(partial(c.conv_transpose_plain, **options), x, kernel)
-    np.testing.assert_allclose(plain[0], numpy_transpose(x, kernel, stride, padding), atol=1e-12)
-    forms = [partial(c.conv_transpose_patches, **options), partial(c.conv_transpose, **options)]
-    if (k, stride, padding) == (4, 2, 1):
-        forms.append(c.conv_transpose_phases)
-    for fn in forms:
-        for ours, theirs in zip(value_and_gradients(fn, x, kernel), plain, strict=True):
-            np.testing.assert_allclose(ours, theirs, atol=1e-12)
+@pytest.mark.parametrize("height, width, k, stride, padding, output_padding", TRANSPOSED)
+def test_forms_of_transposed_convolution_agree(float64, height, width, k, stride, padding, output_padding):
+    x, kernel = arrays((2, height, width, 2), (k, k, 3, 2))
+    options = {"strides": (stride, stride), "padding": padding, "output_padding": output_padding}
+    sizes = [(n - 1) * stride - 2 * padding + k + output_padding for n in (height, width)]
+    window = Window(tuple(sizes), (k, k), (stride, stride), ((padding, padding - output_padding),) * 2)
+    assert window.positions == (height, width)
+    found = [forms.conv_transpose_plain, forms.conv_transpose_patches, forms.conv_transpose_shifts, forms.conv_transpose_phases]
+    found = [lambda x, k, form=form: form(x, k, window) for form in found]
+    expected = numpy_transpose(x, kernel, stride, padding, output_padding)
+    check_equal([*found, partial(c.conv_transpose, **options)], x, kernel, expected)
+
+
+@pytest.mark.parametrize("shape, kernel", [((9, 8, 2), (4, 4, 2, 1)), ((9, 8, 5), (3, 3, 5, 1))])
+def test_chosen_forms_agree_where_channels_are_few(float64, shape, kernel):
+    x, weights = arrays((2, *shape), kernel)
+    padding = ((kernel[0] // 2,) * 2,) * 2
+    plain = partial(forms.conv_plain, strides=(1, 1), padding=padding)
+    expected = numpy_conv(x, weights, 1, kernel[0] // 2)
+    check_equal([plain, partial(c.conv, padding=padding)], x, weights, expected)
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_forms_of_upsampling_convolution_agree(float64, k):
+    x, kernel = arrays((2, 6, 7, 3), (k, k, 3, 4))
+    phases = lambda x, kernel: c.conv_transpose(x, forms.upsampling_kernel(kernel), padding=k // 2)  # noqa: E731
+    expected = numpy_conv(np.repeat(np.repeat(x, 2, 1), 2, 2), kernel, 1, k // 2)
+    check_equal([c.upsample_conv, phases], x, kernel, expected)
 
 
 def test_transposed_convolution_is_the_adjoint_of_the_convolution(float64):
@@ -116,26 +147,43 @@ def test_transposed_convolution_is_the_adjoint_of_the_convolution(float64):
     assert float((down * x).sum()) == pytest.approx(float((up * y).sum()), abs=1e-10)
 
 
+def window_of(size, k, stride, padding):
+    return Window((size, size), (k, k), (stride, stride), ((padding, padding),) * 2)
+
+
 @pytest.mark.parametrize(
-    "shape, platform, expected",
+    "batch, kernel, window, platform, expected",
     [
-        ((1, 8, 8, 3), "cpu", "patches"),
-        ((1, 8, 9, 3), "cpu", "phases"),
-        ((64, 1, 1, 512), "cpu", "patches"),
-        ((65, 1, 1, 512), "cpu", "phases"),
-        ((1, 1, 1, 512), "gpu", "plain"),
-        ((1, 128, 128, 64), "tpu", "plain"),
+        (1, (4, 4, 64, 128), window_of(16, 4, 2, 1), "cpu", "patches"),
+        (1, (4, 4, 64, 128), window_of(18, 4, 2, 1), "cpu", "strided"),
+        (64, (4, 4, 512, 512), window_of(2, 4, 2, 1), "cpu", "patches"),
+        (65, (4, 4, 512, 512), window_of(2, 4, 2, 1), "cpu", "strided"),
+        (1, (3, 3, 64, 64), window_of(32, 3, 1, 1), "cpu", "plain"),
+        (1, (1, 1, 64, 64), window_of(32, 1, 1, 0), "cpu", "dot"),
+        (4, (4, 4, 2, 64), window_of(256, 4, 2, 1), "cpu", "columns"),
+        (4, (4, 4, 512, 1), window_of(31, 4, 1, 1), "cpu", "shifts"),
+        (1, (4, 4, 512, 1), window_of(31, 4, 1, 1), "gpu", "plain"),
+        (1, (4, 4, 64, 128), window_of(2, 4, 2, 1), "gpu", "plain"),
+        (1, (1, 1, 64, 128), window_of(2, 1, 1, 0), "tpu", "plain"),
     ],
 )
-def test_form_depends_on_platform_and_size(shape, platform, expected):
-    assert c.form(shape, platform) == expected
+def test_form_depends_on_platform_and_shape(batch, kernel, window, platform, expected):
+    assert c.form(batch, kernel, window, platform) == expected
 
 
-def test_large_maps_off_a_cpu_use_the_plain_form(monkeypatch):
+@pytest.mark.parametrize(
+    "size, out, platform, expected",
+    [(16, 64, "cpu", "patches"), (32, 64, "cpu", "phases"), (32, 1, "cpu", "shifts"), (16, 64, "gpu", "plain")],
+)
+def test_form_of_transposed_convolution_depends_on_platform_and_shape(size, out, platform, expected):
+    assert c.form_transpose(1, (4, 4, out, 128), window_of(size, 4, 2, 1), platform) == expected
+
+
+def test_off_a_cpu_the_plain_form_is_used(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     used = []
-    monkeypatch.setattr(c, "conv_plain", lambda *a, **k: used.append("conv"))
-    monkeypatch.setattr(c, "conv_transpose_plain", lambda *a, **k: used.append("transpose"))
+    monkeypatch.setattr(forms, "conv_plain", lambda *a, **k: used.append("conv"))
+    monkeypatch.setattr(forms, "conv_transpose_plain", lambda *a, **k: used.append("transpose"))
     c.conv(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 1, 1, 1)))
     c.conv_transpose(jnp.zeros((1, 2, 2, 1)), jnp.zeros((4, 4, 1, 1)))
     assert used == ["conv", "transpose"]
@@ -168,17 +216,26 @@ def test_convolution_equals_flax(float64):
     np.testing.assert_allclose(ours, flax, atol=1e-12)
 
 
-@pytest.mark.parametrize("size", [(8, 6), (2, 2)])
-def test_halving_equals_plain_to_its_second_derivative(float64, size):
-    """Value, gradients, and the gradient of a penalty on the input's gradient, as R1 takes it."""
-    x, kernel, weight = arrays((3, *size, 2), (4, 4, 2, 5), (3, size[0] // 2, size[1] // 2, 5))
-    plain = partial(c.conv_plain, strides=(2, 2), padding=((1, 1), (1, 1)))
+@pytest.mark.parametrize("size, kernel", [((18, 14), (4, 4, 3, 5)), ((18, 14), (4, 4, 2, 5))])
+def test_forms_equal_plain_to_the_second_derivative(float64, size, kernel):
+    """Value, gradients, and the gradient of a penalty on the input's gradient, as R1 takes it: strided and columns."""
+    x, weights, weight = arrays((2, *size, kernel[2]), kernel, (2, size[0] // 2, size[1] // 2, 5))
+    options = {"strides": (2, 2), "padding": ((1, 1), (1, 1))}
 
     def measured(form):
         value = lambda x, k: jnp.sum(weight * jnp.tanh(form(x, k)))  # noqa: E731
         penalty = lambda x, k: jnp.sum(jnp.square(jax.grad(value)(x, k)))  # noqa: E731
-        first, second = (jax.jit(jax.grad(fn, argnums=(0, 1)))(x, kernel) for fn in (value, penalty))
-        return form(x, kernel), *first, *second
+        first, second = (jax.grad(fn, argnums=(0, 1))(x, weights) for fn in (value, penalty))
+        return form(x, weights), *first, *second
 
-    for ours, theirs in zip(measured(c.conv_halving), measured(plain), strict=True):
+    found, plain = jax.jit(lambda: [measured(partial(form, **options)) for form in (c.conv, forms.conv_plain)])()
+    for ours, theirs in zip(found, plain, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_taps_gathered_and_scattered_are_adjoint(float64):
+    """<gather(x), t> = <x, scatter(t)>: each is the other's gradient."""
+    window = Window((9, 8), (3, 4), (2, 1), ((1, 0), (2, 1)))
+    x, taps = arrays((2, 9, 8, 3), (2, *window.positions, 3, 4, 3))
+    gathered, scattered = forms.gather_taps(jnp.asarray(x), window), forms.scatter_taps(jnp.asarray(taps), window)
+    assert float((gathered * taps).sum()) == pytest.approx(float((x * scattered).sum()), abs=1e-10)

@@ -14,7 +14,8 @@ from medjax import baselines, weights
 from medjax.build import config as configs
 from medjax.build import networks
 from medjax.models.adapted import Adapted
-from medjax.models.enlarge import corrected, nearest
+from medjax.models.conv import nearest
+from medjax.models.enlarge import corrected
 from medjax.models.restorer import pixel_shuffle, pixel_unshuffle
 from medjax.models.rrdb import RRDBNet
 from medjax.models.sr_discriminator import SRDiscriminator

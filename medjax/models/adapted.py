@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from medjax.models.blocks import at_least_float32
 from medjax.types import Array, ConfigError
 
 RANGES = ("signed", "unit")
@@ -44,5 +45,5 @@ class Adapted(nn.Module):
             x = jax.image.resize(x, small, "cubic", antialias=True)
         unit = self.value_range == "unit"
         y = self.net((x.clip(-1, 1) + 1) / 2 if unit else x, train=train)
-        y = y.astype(jnp.float32).mean(-1, keepdims=True)[:, : height * self.enlarges, : width * self.enlarges]
+        y = at_least_float32(y).mean(-1, keepdims=True)[:, : height * self.enlarges, : width * self.enlarges]
         return 2 * y - 1 if unit else y

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from medjax.models.blocks import at_least_float32
 from medjax.models.conv import Conv, he_init
 from medjax.types import Array, ConfigError, PyTree
 
@@ -58,7 +59,7 @@ class ChannelAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        squeezed = x.astype(jnp.float32).mean((1, 2))
+        squeezed = at_least_float32(x).mean((1, 2))
         hidden = nn.relu(nn.Dense(max(x.shape[-1] // self.reduction, 1), name="squeeze")(squeezed))
         scale = nn.sigmoid(nn.Dense(x.shape[-1], name="excite")(hidden))
         return x * scale[:, None, None].astype(x.dtype)

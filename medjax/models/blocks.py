@@ -19,6 +19,11 @@ from medjax.types import Array, ConfigError
 leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.2)
 
 
+def at_least_float32(x: Array) -> Array:
+    """`x` in float32, or float64 where it is that: what norms, losses and images are computed in, whatever the compute type."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation (Ioffe and Szegedy 2015) with PyTorch's momentum 0.1 and unbiased running variance."""
 
@@ -31,7 +36,7 @@ class BatchNorm(nn.Module):
         channels = x.shape[-1]
         mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         var = self.variable("batch_stats", "var", jnp.ones, (channels,))
-        x32 = x.astype(jnp.float32)
+        x32 = at_least_float32(x)
         if train:
             m, v = _moments(x32, (0, 1, 2))
             if not self.is_initializing():
@@ -56,7 +61,7 @@ class InstanceNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         del train
-        x32 = x.astype(jnp.float32)
+        x32 = at_least_float32(x)
         m, v = _moments(x32, (1, 2))
         y = (x32 - m) * jax.lax.rsqrt(v + self.epsilon)
         return (_affine(self, y) if self.affine else y).astype(x.dtype)
@@ -73,7 +78,7 @@ class GroupNorm(nn.Module):
         del train
         batch, height, width, channels = x.shape
         groups = max(g for g in range(1, min(self.groups, channels) + 1) if channels % g == 0)
-        x32 = x.astype(jnp.float32)
+        x32 = at_least_float32(x)
         # Sums of each channel, then over the groups: one pass, and no map is laid out anew.
         totals = jnp.stack([x32.sum((1, 2)), jnp.square(x32).sum((1, 2))]).reshape(2, batch, groups, -1).sum(-1)
         mean, square = totals / (height * width * channels // groups)

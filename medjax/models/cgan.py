@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import flax.linen as nn
 import jax.numpy as jnp
 
-from medjax.models.blocks import Dropout, leaky_relu, make_norm
+from medjax.models.blocks import Dropout, at_least_float32, leaky_relu, make_norm
 from medjax.models.conv import Conv, ConvTranspose, gan_init, he_init
 from medjax.types import Array, ConfigError
 
@@ -83,7 +83,7 @@ class Generator(nn.Module):
     def __call__(self, z: Array, condition: Mapping[str, Array], *, train: bool = False) -> Array:
         stages = num_stages(self.image_size)
         code = Conditioner(self.sizes, self.embedding, name="condition")(condition) if self.sizes else z[:, :0]
-        code = jnp.concatenate([z.astype(jnp.float32), code], -1)
+        code = jnp.concatenate([at_least_float32(z), code], -1)
         width = lambda stage: min(self.features * 2 ** (stages - stage), self.most_features)  # noqa: E731
         h = nn.Dense(SMALLEST**2 * width(0), kernel_init=he_init(), dtype=self.dtype, name="first")(code)
         h = self._activated(h.reshape(-1, SMALLEST, SMALLEST, width(0)), code, "0", train)
@@ -91,7 +91,7 @@ class Generator(nn.Module):
             enlarge = lambda own, h, code, stage=stage: own._enlarged(h, code, width(stage), str(stage), train)  # noqa: E731
             h = (nn.remat(enlarge) if self.remat else enlarge)(self, h, code)
         h = Conv(self.out_channels, 3, kernel_init=he_init(0.1), dtype=self.dtype, name="last")(h)
-        return jnp.tanh(h.astype(jnp.float32))
+        return jnp.tanh(at_least_float32(h))
 
     def _enlarged(self, h: Array, code: Array, width: int, name: str, train: bool) -> Array:
         init = he_init(4.0, transposed=True)  # at stride 2 a pixel sums a quarter of the kernel's 16 taps

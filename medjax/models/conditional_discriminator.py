@@ -13,7 +13,7 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from medjax.models.blocks import Dropout, leaky_relu, make_norm
+from medjax.models.blocks import Dropout, at_least_float32, leaky_relu, make_norm
 from medjax.models.cgan import Conditioner, Sizes, check_condition, num_stages
 from medjax.models.conv import he_init
 from medjax.models.resnet import local_contrast
@@ -107,7 +107,7 @@ class MinibatchStd(nn.Module):
         running = self.variable("batch_stats", "spread", jnp.zeros, ())
         spread = running.value
         if train:
-            x32 = x.astype(jnp.float32)
+            x32 = at_least_float32(x)
             spread = jnp.sqrt(jnp.square(x32 - x32.mean(0)).mean(0) + 1e-8).mean()
             if not self.is_initializing():
                 running.value = self.momentum * running.value + (1 - self.momentum) * spread

@@ -2,12 +2,13 @@
 
 Images and maps are `[B, H, W, C]`. `Conv` keeps its kernel as `[kh, kw, in, out]`; `ConvTranspose` as
 `[kh, kw, out, in]`, so that neither its forward nor its backward pass transposes the large weights (weight import has
-to know it). `form` chooses among the variants by platform and shape; `plain` is always right and is what every other
-form is tested against in float64.
+to know it). `form` and `form_transpose` choose among the variants of `medjax.models.conv_forms` by platform and shape;
+`plain` is always right and is what every other form is tested against in float64.
 
-On a CPU, XLA differentiates an input-dilated convolution into one without a fast path, which makes the transposed
-convolution of a U-Net several times slower than need be; and on tiny maps the convolution's set-up outweighs its
-arithmetic, so there one matrix product over patches does the work. On other platforms the plain form is kept.
+On a CPU, XLA has no fast path for the derivative of an input-dilated convolution, which a transposed one is, and multiplies
+with the zeros between its inputs, as it does for the input's gradient of a strided one: both go through phases. Maps of very
+few channels, and tiny ones, leave a convolution nothing to work on: there a matrix product does it. On other platforms the
+libraries have such paths of their own, and the plain form is kept.
 """
 
 from __future__ import annotations
@@ -18,146 +19,138 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
 
+from medjax.models import conv_forms as forms
+from medjax.models.conv_forms import Window
 from medjax.types import Array
 
 SMALL_MAP = 64  # B*H*W up to which patches and one matrix product beat a convolution on a CPU
+FEW = 2  # channels that leave a convolution nothing to reduce over, or to give
 Padding = Sequence[tuple[int, int]]
+traced_for = jax.make_user_context("")
+"""`with traced_for("cuda"):` chooses the forms of another platform than this machine's; a part of what jit's caches look up."""
 
 
-def form(shape: Sequence[int], platform: str | None = None) -> str:
-    """Which variant serves an input of `shape` `[B, H, W, C]`: `plain`, `patches` or (transposed only) `phases`."""
-    if (platform or jax.default_backend()) != "cpu":
+def form(batch: int, kernel: Sequence[int], window: Window, platform: str | None = None) -> str:
+    """Which variant serves a convolution of `kernel` `[kh, kw, in, out]` over `batch` maps: plain, dot, patches, shifts, columns
+    or strided.
+    """
+    if _platform(platform) != "cpu":
         return "plain"
-    batch, height, width, _ = shape
-    return "patches" if batch * height * width <= SMALL_MAP else "phases"
+    if window.kernel == (1, 1) and window.padding == ((0, 0), (0, 0)):
+        return "dot"
+    if _positions(batch, window) <= SMALL_MAP:
+        return "patches"
+    if kernel[3] == 1 and window.strides == (1, 1):
+        return "shifts"
+    if kernel[2] <= FEW:
+        return "columns"
+    return "plain" if window.strides == (1, 1) else "strided"
 
 
-# ------------------------------------------------------------------------------------------------ convolution
+def form_transpose(batch: int, kernel: Sequence[int], window: Window, platform: str | None = None) -> str:
+    """Which variant serves a transposed convolution of `kernel` `[kh, kw, out, in]`: plain, patches, shifts or phases."""
+    if _platform(platform) != "cpu":
+        return "plain"
+    if _positions(batch, window) <= SMALL_MAP:
+        return "patches"
+    return "shifts" if kernel[2] <= FEW else "phases"
+
+
+def form_upsample(platform: str | None = None) -> str:
+    """Which variant serves an enlargement by 2 before a convolution: nearest or phases.
+
+    Phases have 4/9 of the products and gain nothing on a CPU; on other platforms they have to be measured first.
+    """
+    del platform
+    return "nearest"
+
+
+def _platform(asked: str | None) -> str:
+    return asked or traced_for.value or jax.default_backend()
+
+
+def _positions(batch: int, window: Window) -> int:
+    """On the smaller of the two maps."""
+    height, width = window.positions
+    return batch * height * width
+
+
+# --------------------------------------------------------------------------------------------------- functions
 
 
 def conv(x: Array, kernel: Array, *, strides: Sequence[int] = (1, 1), padding: Padding = ((0, 0), (0, 0))) -> Array:
     """Cross-correlation of `[B, H, W, in]` with `[kh, kw, in, out]`, in the form that suits platform and shape."""
-    height, width = (
-        (n + sum(p) - k) // s + 1 for n, p, k, s in zip(x.shape[1:3], padding, kernel.shape[:2], strides, strict=True)
-    )
-    chosen = form((x.shape[0], height, width, x.shape[3]))
-    return (conv_patches if chosen == "patches" else conv_plain)(x, kernel, strides=strides, padding=padding)
+    window = Window(x.shape[1:3], kernel.shape[:2], tuple(strides), tuple(tuple(pair) for pair in padding))
+    chosen = form(x.shape[0], kernel.shape, window)
+    if chosen == "plain":
+        return forms.conv_plain(x, kernel, strides=window.strides, padding=window.padding)
+    if chosen == "dot":
+        return forms.conv_dot(x, kernel, strides=window.strides)
+    table = {"patches": forms.conv_patches, "columns": forms.conv_columns, "shifts": forms.conv_shifts, "strided": conv_strided}
+    return table[chosen](x, kernel, window)
 
 
-def conv_plain(x: Array, kernel: Array, *, strides: Sequence[int], padding: Padding) -> Array:
-    """`conv` by XLA's own convolution."""
-    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-def conv_patches(x: Array, kernel: Array, *, strides: Sequence[int], padding: Padding) -> Array:
-    """`conv` as im2col and one matrix product."""
-    (kh, kw, _, out), (sh, sw) = kernel.shape, strides
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    height, width = (x.shape[1] - kh) // sh + 1, (x.shape[2] - kw) // sw + 1
-    rows, columns = _touched((height, width), (kh, kw), (sh, sw))
-    return x[:, rows, columns].reshape(x.shape[0], height, width, -1) @ kernel.reshape(-1, out)
-
-
-def _touched(size: Sequence[int], kernel: Sequence[int], strides: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows `[H, 1, kh, 1]` and columns `[1, W, 1, kw]` that each position's taps touch: one gather or scatter by these
-    compiles several times faster than a slice for every tap.
-    """
-    rows, columns = (np.arange(n)[:, None] * s + np.arange(k) for n, k, s in zip(size, kernel, strides, strict=True))
-    return rows[:, None, :, None], columns[None, :, None, :]
-
-
-# ------------------------------------------------------------------------------------- transposed convolution
-
-
-def conv_transpose(x: Array, kernel: Array, *, strides: Sequence[int] = (2, 2), padding: int = 1) -> Array:
+def conv_transpose(
+    x: Array, kernel: Array, *, strides: Sequence[int] = (2, 2), padding: int = 1, output_padding: int = 0
+) -> Array:
     """Transposed convolution of `[B, H, W, in]` with `[kh, kw, out, in]`, as PyTorch defines it.
 
     The adjoint of a convolution with these strides and padding: out[s*i + k - padding] += x[i] * kernel[k], of size
-    (H - 1) * s - 2 * padding + kh.
+    (H - 1) * s - 2 * padding + kh + output_padding.
     """
-    chosen = form(x.shape)
-    if chosen == "patches":
-        return conv_transpose_patches(x, kernel, strides=strides, padding=padding)
-    if chosen == "phases" and kernel.shape[:2] == (4, 4) and tuple(strides) == (2, 2) and padding == 1:
-        return conv_transpose_phases(x, kernel)
-    return conv_transpose_plain(x, kernel, strides=strides, padding=padding)
+    sizes = zip(x.shape[1:3], strides, kernel.shape[:2], strict=True)
+    size = tuple((n - 1) * s - 2 * padding + k + output_padding for n, s, k in sizes)
+    pads = ((padding, padding - output_padding),) * 2
+    return _adjoint(x, kernel, Window(size, kernel.shape[:2], tuple(strides), pads))
 
 
-def conv_transpose_plain(x: Array, kernel: Array, *, strides: Sequence[int], padding: int) -> Array:
-    """`conv_transpose` as XLA's input-dilated convolution."""
-    pads = [(k - 1 - padding, k - 1 - padding) for k in kernel.shape[:2]]
-    flipped = kernel[::-1, ::-1]
-    return lax.conv_general_dilated(
-        x, flipped, (1, 1), pads, lhs_dilation=strides, dimension_numbers=("NHWC", "HWOI", "NHWC")
-    )
+def _adjoint(x: Array, kernel: Array, window: Window) -> Array:
+    """The transposed convolution that is the adjoint of a convolution with `window`."""
+    table = {
+        "plain": forms.conv_transpose_plain,
+        "patches": forms.conv_transpose_patches,
+        "shifts": forms.conv_transpose_shifts,
+        "phases": forms.conv_transpose_phases,
+    }
+    return table[form_transpose(x.shape[0], kernel.shape, window)](x, kernel, window)
 
 
-def conv_transpose_patches(x: Array, kernel: Array, *, strides: Sequence[int], padding: int) -> Array:
-    """`conv_transpose` as one matrix product to kh * kw * out channels, scattered and added."""
-    (kh, kw, out, _), (sh, sw) = kernel.shape, strides
-    batch, height, width, _ = x.shape
-    taps = jnp.einsum("bhwi,klOi->bhwklO", x, kernel)
-    full_h, full_w = (height - 1) * sh + kh, (width - 1) * sw + kw
-    rows, columns = _touched((height, width), (kh, kw), (sh, sw))
-    y = jnp.zeros((batch, full_h, full_w, out), taps.dtype).at[:, rows, columns].add(taps)
-    return y[:, padding : full_h - padding, padding : full_w - padding]
-
-
-@jax.custom_vjp
-def conv_transpose_phases(x: Array, kernel: Array) -> Array:
-    """`conv_transpose` for kernel 4, stride 2, padding 1: one 2x2 convolution to 4 * out channels, then interleaving.
-
-    Output row 2m + r reads only two input rows: kernel taps (3, 1) at rows (m - 1, m) for r = 0, taps (2, 0) at rows
-    (m, m + 1) for r = 1; columns likewise.
-    """
-    out, inputs = kernel.shape[2:]
-    batch, height, width, _ = x.shape
-    taps = kernel[::-1, ::-1].reshape(2, 2, 2, 2, out, inputs).transpose(0, 2, 1, 3, 4, 5)
-    y = lax.conv_general_dilated(
-        x, taps.reshape(2, 2, 4 * out, inputs), (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWOI", "NHWC")
-    ).reshape(batch, height + 1, width + 1, 2, 2, out)
-    rows = [jnp.stack([y[:, r : r + height, s : s + width, r, s] for s in (0, 1)], axis=3) for r in (0, 1)]
-    return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, out)
-
-
-def _phases_fwd(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return conv_transpose_phases(x, kernel), (x, kernel)
-
-
-def _phases_bwd(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    """The input's gradient is the strided convolution of g; the kernel's is that convolution's kernel gradient at x."""
-    x, kernel = saved
-    strided = partial(conv_plain, strides=(2, 2), padding=((1, 1), (1, 1)))
-    _, pull = jax.vjp(lambda k: strided(g, k), kernel)
-    return strided(g, kernel), pull(x)[0]
-
-
-conv_transpose_phases.defvjp(_phases_fwd, _phases_bwd)
-
-
-@jax.custom_vjp
-def conv_halving(x: Array, kernel: Array) -> Array:
-    """`conv` for kernel 4, stride 2, padding 1 and even sizes, with its input's gradient through `conv_transpose`.
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv_strided(x: Array, kernel: Array, window: Window) -> Array:
+    """XLA's own convolution, with its input's gradient through the forms of the transposed one.
 
     The gradient of that gradient is a strided convolution again, so that a penalty on a discriminator's gradient is fast too.
     """
-    return conv_plain(x, kernel, strides=(2, 2), padding=((1, 1), (1, 1)))
+    return forms.conv_plain(x, kernel, strides=window.strides, padding=window.padding)
 
 
-def _halving_fwd(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return conv_halving(x, kernel), (x, kernel)
+def _strided_fwd(x: Array, kernel: Array, window: Window) -> tuple[Array, tuple[Array, Array]]:
+    return conv_strided(x, kernel, window), (x, kernel)
 
 
-def _halving_bwd(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+def _strided_bwd(window: Window, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    _, pull = jax.vjp(lambda k: conv_plain(x, k, strides=(2, 2), padding=((1, 1), (1, 1))), kernel)
-    return conv_transpose(g, kernel), pull(g)[0]
+    _, pull = jax.vjp(lambda k: forms.conv_plain(x, k, strides=window.strides, padding=window.padding), kernel)
+    return _adjoint(g, kernel, window), pull(g)[0]
 
 
-conv_halving.defvjp(_halving_fwd, _halving_bwd)
+conv_strided.defvjp(_strided_fwd, _strided_bwd)
+
+
+def upsample_conv(x: Array, kernel: Array) -> Array:
+    """Enlargement of `[B, H, W, in]` by 2 by the nearest neighbour, then a convolution with `[k, k, in, out]`, k odd, that keeps
+    the size: `[B, 2H, 2W, out]`.
+    """
+    reach = kernel.shape[0] // 2
+    if form_upsample() == "phases":
+        return conv_transpose(x, forms.upsampling_kernel(kernel), padding=reach)
+    return conv(nearest(x), kernel, padding=((reach, reach),) * 2)
+
+
+def nearest(x: Array, factor: int = 2) -> Array:
+    """Every pixel of `[B, H, W, C]` repeated `factor` times along both axes."""
+    return jnp.repeat(jnp.repeat(x, factor, axis=1), factor, axis=2)
 
 
 # ---------------------------------------------------------------------------------------------- flax modules
@@ -205,6 +198,7 @@ class ConvTranspose(nn.Module):
     kernel_size: int = 4
     strides: int = 2
     padding: int = 1
+    output_padding: int = 0
     use_bias: bool = True
     kernel_init: Callable = gan_init()
     dtype: jnp.dtype | None = None
@@ -214,8 +208,25 @@ class ConvTranspose(nn.Module):
         k = self.kernel_size
         kernel = self.param("kernel", self.kernel_init, (k, k, self.features, x.shape[-1]))
         x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
-        y = conv_transpose(x, kernel, strides=(self.strides,) * 2, padding=self.padding)
+        pads = {"padding": self.padding, "output_padding": self.output_padding}
+        y = conv_transpose(x, kernel, strides=(self.strides,) * 2, **pads)
         return _add_bias(self, y)
+
+
+class UpsampleConv(nn.Module):
+    """Nearest-neighbour enlargement by 2 and a `Conv`, whose parameters it has: `[B, H, W, in]` -> `[B, 2H, 2W, features]`."""
+
+    features: int
+    kernel_size: int = 3
+    use_bias: bool = True
+    kernel_init: Callable = gan_init()
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param("kernel", self.kernel_init, (self.kernel_size, self.kernel_size, x.shape[-1], self.features))
+        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        return _add_bias(self, upsample_conv(x, kernel))
 
 
 def _add_bias(module: nn.Module, y: Array) -> Array:

@@ -13,9 +13,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from medjax.models.attention import make_attention
-from medjax.models.blocks import Dropout, GroupNorm
-from medjax.models.conv import Conv, he_init
-from medjax.models.enlarge import nearest
+from medjax.models.blocks import Dropout, GroupNorm, at_least_float32
+from medjax.models.conv import Conv, UpsampleConv, he_init
 from medjax.models.restorer import pixel_shuffle, pixel_unshuffle
 from medjax.types import Array, ConfigError
 
@@ -102,10 +101,12 @@ class Denoiser(nn.Module):
             for i in range(self.blocks + 1):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
                 h = refined(h, level, f"up_{level}_{i}", attend=level in self.attention_levels)
-            h = make(widths[level - 1], 1, f"double_{level}")(nearest(h)) if level else h
+            if level:
+                up = UpsampleConv(widths[level - 1], kernel_init=_LINEAR, dtype=self.dtype, name=f"double_{level}")
+                h = up(h)
         h = nn.silu(GroupNorm(name="last_norm")(h, train=False))
         h = Conv(self.out_channels * self.unshuffle**2, kernel_init=_ZEROS, dtype=self.dtype, name="last")(h)
-        return pixel_shuffle(h, self.unshuffle).astype(jnp.float32)
+        return at_least_float32(pixel_shuffle(h, self.unshuffle))
 
     def _check(self, x: Array, condition: Array | None) -> None:
         levels, (height, width) = len(self.multipliers), x.shape[1:3]

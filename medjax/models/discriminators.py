@@ -9,7 +9,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax.numpy as jnp
 
-from medjax.models.blocks import leaky_relu, make_norm
+from medjax.models.blocks import at_least_float32, leaky_relu, make_norm
 from medjax.models.conv import Conv
 from medjax.types import Array, ConfigError
 
@@ -39,7 +39,7 @@ class PatchGAN(nn.Module):
             h = (nn.remat(layer) if self.remat else layer)(self, h)
             maps.append(h)
         logits = Conv(1, 4, 1, 1, dtype=self.dtype, name="logits")(h)
-        return [[*maps, logits.astype(jnp.float32)]]
+        return [[*maps, at_least_float32(logits)]]
 
     def _layer(self, h: Array, i: int, train: bool) -> Array:
         """The first has no norm, the last no stride."""

@@ -11,16 +11,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from medjax.models.blocks import at_least_float32
 from medjax.models.conv import Conv
 from medjax.models.restorer import pixel_shuffle
 from medjax.types import Array, ConfigError
 
 BASES = {"none": None, "bilinear": "linear", "bicubic": "cubic"}  # name -> jax.image's
-
-
-def nearest(x: Array, factor: int = 2) -> Array:
-    """Every pixel repeated `factor` times along both axes."""
-    return jnp.repeat(jnp.repeat(x, factor, axis=1), factor, axis=2)
 
 
 def corrected(correction: Array, x: Array, *, scale: int, base: str) -> Array:
@@ -31,11 +27,11 @@ def corrected(correction: Array, x: Array, *, scale: int, base: str) -> Array:
     """
     if base not in BASES:
         raise ConfigError(f"a network corrects an enlargement of the kind {', '.join(BASES)}, not {base!r}")
-    correction = correction.astype(jnp.float32)
+    correction = at_least_float32(correction)
     if base == "none":
         return correction
     first = max(0, (x.shape[-1] - correction.shape[-1]) // 2)
-    x = x[..., first : first + correction.shape[-1]].astype(jnp.float32)
+    x = at_least_float32(x[..., first : first + correction.shape[-1]])
     size = (x.shape[0], scale * x.shape[1], scale * x.shape[2], x.shape[3])
     return correction + jax.image.resize(x, size, BASES[base])
 

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax.models.blocks import Dropout, make_norm
+from medjax.models.blocks import Dropout, at_least_float32, make_norm
 from medjax.models.layers import Conv2d, check_input, max_pool
 from medjax.types import Array, ConfigError
 
@@ -134,7 +134,7 @@ class Classifier(nn.Module):
 
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         """Logits."""
-        return self.fc(self.drop(self.taps(x, train=train)["pool"].astype(jnp.float32)))
+        return self.fc(self.drop(at_least_float32(self.taps(x, train=train)["pool"])))
 
 
 def local_contrast(x: Array, sigma: float, *, floor: float = 0.02) -> Array:

@@ -9,32 +9,14 @@ from __future__ import annotations
 import flax.linen as nn
 import jax.numpy as jnp
 
-from medjax.models.blocks import Dropout, make_norm
-from medjax.models.conv import Conv, conv_transpose, gan_init
+from medjax.models.blocks import Dropout, at_least_float32, make_norm
+from medjax.models.conv import Conv, ConvTranspose
 from medjax.types import Array, ConfigError
 
 
 def reflect(x: Array, pad: int) -> Array:
     """Mirrored about the edge pixels."""
     return jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
-
-
-class UpConv(nn.Module):
-    """Transposed convolution to twice the size: kernel 3, stride 2, padding 1, output padding 1; kernel `[3, 3, out, in]`.
-
-    The same as kernel 4 with a last row and column of zeros and no output padding, which has a fast form.
-    """
-
-    features: int
-    use_bias: bool = True
-    dtype: jnp.dtype | None = None
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", gan_init(), (3, 3, self.features, x.shape[-1]))
-        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
-        y = conv_transpose(x, jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0))))
-        return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype) if self.use_bias else y
 
 
 class ResnetBlock(nn.Module):
@@ -88,9 +70,10 @@ class ResnetGenerator(nn.Module):
             block = ResnetBlock(self.norm, self.predict_norm, self.dropout, name=f"block_{i}", **options)
             h = block(h, train=train)
         for i in (1, 0):
-            h = normed(UpConv(self.features * 2**i, name=f"up_{i}", **options)(h), f"up_norm_{i}")
+            up = ConvTranspose(self.features * 2**i, 3, 2, 1, output_padding=1, name=f"up_{i}", **options)
+            h = normed(up(h), f"up_norm_{i}")
         h = Conv(self.out_channels, 7, 1, 0, dtype=self.dtype, name="last")(reflect(h, 3))
-        return jnp.tanh(h.astype(jnp.float32))
+        return jnp.tanh(at_least_float32(h))
 
 
 def table(*, blocks: int = 9, norm: str = "instance", dropout: bool = False, **_: object) -> dict[str, str]:

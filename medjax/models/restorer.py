@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
+from medjax.models.blocks import at_least_float32
 from medjax.models.conv import Conv, he_init
 from medjax.types import Array, ConfigError
 
@@ -80,4 +81,4 @@ class Restorer(nn.Module):
         out = Conv(self.out_channels * self.unshuffle**2, kernel_init=nn.initializers.zeros, dtype=self.dtype)(h)
         correction = pixel_shuffle(out, self.unshuffle)[:, :height, :width]
         middle = (x.shape[-1] - self.out_channels) // 2  # of neighbouring slices as channels, the slice itself
-        return x[..., middle : middle + self.out_channels].astype(jnp.float32) + correction.astype(jnp.float32)
+        return at_least_float32(x[..., middle : middle + self.out_channels]) + at_least_float32(correction)

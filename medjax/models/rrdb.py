@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from medjax.models.blocks import leaky_relu
-from medjax.models.conv import Conv, he_init
-from medjax.models.enlarge import DirectTail, corrected, nearest
+from medjax.models.conv import Conv, UpsampleConv, he_init
+from medjax.models.enlarge import DirectTail, corrected
 from medjax.models.restorer import pixel_unshuffle
 from medjax.types import Array, ConfigError
 
@@ -88,7 +88,8 @@ class RRDBNet(nn.Module):
             h = DirectTail(self.out_channels, 2 ** len(steps), last, self.dtype, name="tail")(h)
         else:
             for name in steps:
-                h = leaky_relu(make(name)(nearest(h)))
+                up = UpsampleConv(self.features, kernel_init=he_init(), dtype=self.dtype, name=name)
+                h = leaky_relu(up(h))
             h = leaky_relu(make("conv_hr")(h))
             h = Conv(self.out_channels, kernel_init=last, dtype=self.dtype, name="conv_last")(h)
         return corrected(h, x, scale=self.scale, base=self.base)

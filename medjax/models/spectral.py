@@ -11,7 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from medjax.models.conv import conv, conv_halving, gan_init
+from medjax.models.blocks import at_least_float32
+from medjax.models.conv import conv, gan_init
 from medjax.types import Array
 
 
@@ -27,7 +28,7 @@ class SpectralNorm(nn.Module):
 
     @nn.compact
     def __call__(self, kernel: Array, *, train: bool) -> Array:
-        matrix = kernel.astype(jnp.float32).reshape(-1, kernel.shape[-1])
+        matrix = at_least_float32(kernel).reshape(-1, kernel.shape[-1])
         stored = self.variable(
             "spectral", "u", lambda: jax.random.normal(self.make_rng("params"), (kernel.shape[-1],), jnp.float32)
         )
@@ -44,7 +45,7 @@ class SpectralNorm(nn.Module):
 
 
 class NormalisedConv(nn.Module):
-    """`models.conv.Conv`, its kernel under spectral norm where `spectral` says so, and fast to differentiate twice."""
+    """`models.conv.Conv`, its kernel under spectral norm where `spectral` says so."""
 
     features: int
     kernel_size: int = 3
@@ -61,10 +62,7 @@ class NormalisedConv(nn.Module):
         if self.spectral:
             kernel = SpectralNorm(name="norm")(kernel, train=train)
         x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
-        if (k, self.strides, p) == (4, 2, 1) and not (x.shape[1] % 2 or x.shape[2] % 2):
-            y = conv_halving(x, kernel)
-        else:
-            y = conv(x, kernel, strides=(self.strides,) * 2, padding=((p, p),) * 2)
+        y = conv(x, kernel, strides=(self.strides,) * 2, padding=((p, p),) * 2)
         return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
 
 
@@ -81,5 +79,5 @@ class NormalisedDense(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         if self.spectral:
             kernel = SpectralNorm(name="norm")(kernel, train=train)
-        y = x.astype(jnp.float32) @ kernel
+        y = at_least_float32(x) @ kernel
         return y + self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else y

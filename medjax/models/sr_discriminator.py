@@ -10,7 +10,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax.numpy as jnp
 
-from medjax.models.blocks import leaky_relu, make_norm
+from medjax.models.blocks import at_least_float32, leaky_relu, make_norm
 from medjax.models.conv import Conv, he_init
 from medjax.models.layers import adaptive_avg_pool
 from medjax.models.spectral import NormalisedConv, NormalisedDense
@@ -51,7 +51,7 @@ class SRDiscriminator(nn.Module):
             pair = lambda own, h, stage=stage: own._pair(h, stage, train)  # noqa: E731
             maps += (nn.remat(pair) if self.remat else pair)(self, h)
             h = maps[-1]
-        flat = adaptive_avg_pool(h.astype(jnp.float32), self.grid).reshape(h.shape[0], -1)
+        flat = adaptive_avg_pool(at_least_float32(h), self.grid).reshape(h.shape[0], -1)
         dense = lambda features, gain, name: NormalisedDense(features, self.spectral, True, he_init(gain), name=name)  # noqa: E731
         h = leaky_relu(dense(self.dense, 1.0, "dense")(flat, train=train))
         logits = dense(1, 0.5, "logits")(h, train=train)

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from medjax.models.attention import make_attention
-from medjax.models.blocks import Dropout, leaky_relu, make_norm
+from medjax.models.blocks import Dropout, at_least_float32, leaky_relu, make_norm
 from medjax.models.conv import Conv, ConvTranspose
 from medjax.types import Array, ConfigError
 
@@ -100,7 +100,7 @@ class UNet(nn.Module):
             h = self._norm(f"decoder_norm_{j}")(h, train=train)
             h = Dropout(self.dropout if 0 <= j - self.first_dropout < 3 else 0.0)(h)
             h = self._attend(places, "decoder", i, h)
-        return jnp.tanh(ConvTranspose(self.out_channels, dtype=self.dtype, name="output")(h).astype(jnp.float32))
+        return jnp.tanh(at_least_float32(ConvTranspose(self.out_channels, dtype=self.dtype, name="output")(h)))
 
     def _check(self, x: Array, levels: int) -> None:
         height, width = x.shape[1:3]

@@ -219,8 +219,9 @@ def draw(key: Key, generator: Player, net: Net, inputs: tuple[PyTree, ...], inde
 
 
 def feature_matching(real: Scores, fake: Scores) -> Array:
-    """Mean L1 between D's feature maps on real and fake, over layers and scales (Wang et al. 2018, eq. 4)."""
-    terms = [jnp.abs(r - f).mean() for a, b in zip(real, fake, strict=True) for r, f in zip(a[:-1], b[:-1], strict=True)]
+    """Mean L1 between D's feature maps on real and fake, over layers and scales (Wang et al. 2018, eq. 4), at least float32."""
+    wide = lambda maps: [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in maps[:-1]]  # noqa: E731
+    terms = [jnp.abs(r - f).mean() for a, b in zip(real, fake, strict=True) for r, f in zip(wide(a), wide(b), strict=True)]
     return sum(terms) / len(terms)
 
 
