@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from medjax.cli import set_cpu_flags
+from medjax import set_cpu_flags
 from medjax.files import replace
 from medjax.types import DataError, MedjaxError
 

@@ -57,7 +57,7 @@ def device() -> dict[str, Any]:
 
 def run_tiny(name: str, workdir: str, deterministic: bool) -> dict[str, Any]:
     """Train (or resume) `name:tiny` in `workdir`: last metrics, a digest of the state, what it said."""
-    from medjax.cli import set_cpu_flags
+    from medjax import set_cpu_flags
 
     set_cpu_flags()
     from medjax.build import training

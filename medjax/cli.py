@@ -9,29 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 
-from medjax import __version__, cli_compare, cli_led, cli_synthesize
+from medjax import __version__, cli_compare, cli_led, cli_synthesize, set_cpu_flags
 from medjax.types import ConfigError, MedjaxError
 
-# XLA's fused CPU convolutions slow training; an unknown flag aborts the process, so only versions that know it get it.
-_CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
-_CPU_FLAG_VERSIONS = ("0.10.",)
 _DRAWN = ("sampler", "steps", "start", "enhancer", "condition")  # flags of `enhance` that are for runs of diffusion
-
-
-def set_cpu_flags() -> None:
-    """Set the XLA flag for CPU training, unless jax is loaded, the version is another, or the user chose for himself."""
-    chosen = os.environ.get("XLA_FLAGS", "")
-    if "jax" in sys.modules or "xla_cpu_experimental_ynn_fusion_type" in chosen or os.environ.get("MEDJAX_XLA_FLAGS") == "0":
-        return
-    if metadata.version("jaxlib").startswith(_CPU_FLAG_VERSIONS):
-        os.environ["XLA_FLAGS"] = f"{chosen} {_CPU_FLAG}".strip()
 
 
 def _train(args: argparse.Namespace, overrides: list[str]) -> int:

@@ -19,7 +19,7 @@ TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 
 # Imports run down this list and never up; parts of one row may know each other.
 LAYERS = (
-    ("types", "rng", "files"),
+    ("types", "rng", "files", "xla"),
     ("formats",),
     ("data", "baselines"),
     ("losses", "images", "pool", "diffusion", "metrics"),

@@ -1,0 +1,60 @@
+"""The flag for training on a CPU: set in time or not at all, and never over the user's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import medjax
+from medjax import xla
+from medjax.types import ConfigError
+
+FLAG = xla._CPU_FLAG
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """A process that has not loaded jax, without flags, at a version that knows the flag."""
+    monkeypatch.delitem(sys.modules, "jax")
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.delenv("MEDJAX_XLA_FLAGS")
+    monkeypatch.setattr(xla.metadata, "version", lambda name: "0.10.2")
+    return monkeypatch
+
+
+def test_flag_is_added_to_the_users_flags_once(fresh):
+    fresh.setenv("XLA_FLAGS", "--xla_dump_to=x")
+    assert medjax.set_cpu_flags() and medjax.set_cpu_flags()
+    assert os.environ["XLA_FLAGS"] == f"--xla_dump_to=x {FLAG}"
+
+
+@pytest.mark.parametrize(
+    "name, value, kept",
+    [("MEDJAX_XLA_FLAGS", "0", ""), ("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=dot", None)],
+)
+def test_the_users_choice_stands(fresh, name, value, kept):
+    fresh.setenv(name, value)
+    assert not medjax.set_cpu_flags()
+    assert os.environ["XLA_FLAGS"] == (value if kept is None else kept)
+
+
+def test_a_jaxlib_that_may_not_know_the_flag_gets_none(fresh):
+    fresh.setattr(xla.metadata, "version", lambda name: "0.11.0")
+    assert not medjax.set_cpu_flags() and not os.environ["XLA_FLAGS"]
+
+
+def test_too_late_is_told(fresh):
+    fresh.setitem(sys.modules, "jax", pytest)
+    assert not medjax.set_cpu_flags() and not os.environ["XLA_FLAGS"]
+    with pytest.raises(ConfigError, match="before anything imports jax"):
+        medjax.set_cpu_flags(required=True)
+
+
+def test_importing_medjax_loads_no_jax():
+    """So that the public call can come first in a notebook."""
+    command = [sys.executable, "-c", "import medjax, sys; print('jax' in sys.modules)"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.stdout.strip() == "False"
