@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from experiments import gpu_check
-from experiments.benchmarks import devices, sampling, train_step
+from experiments.benchmarks import cases, devices, inference, sampling, side_by_side, train_step
 from experiments.benchmarks.workers import Worker, WorkerError, environment
 from medjax.build import config as configs
-from medjax.build import networks
+from medjax.build import diffusion, networks
 from medjax.objective import train_step as one_step
 from medjax.types import ConfigError, MedjaxError
 
@@ -67,7 +67,7 @@ def test_flop_of_the_published_step_as_xla_counts_it():
 
 
 def test_train_step_measures_the_real_step(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(train_step, "torch_missing", lambda: True)
+    monkeypatch.setattr(side_by_side, "torch_missing", lambda: True)
     argv = ["--config=restorer_cxr:tiny", "--batch=2", "--slices=2", "--seconds=0.05", "--peer", "--config.train.ema=0.0"]
     assert train_step.main([*argv, f"--output={tmp_path / 'deep' / 'step.json'}"]) == 0
     printed = capsys.readouterr().out
@@ -94,16 +94,46 @@ def test_train_step_names_a_wrong_field_before_any_work(capsys):
 
 @pytest.mark.parametrize(
     ("config", "override"),
-    [("restorer_cxr:tiny", "seed=0"), ("pix2pix_cxr:small", "seed=0"), ("pix2pix_cxr:tiny", "method.adversary=lsgan")],
-)
-def test_only_the_published_pix2pix_has_a_peer(config, override):
+    [("restorer_cxr:tiny", "seed=0"), ("pix2pix_cxr:small", "seed=0"), ("pix2pix_cxr:tiny", "method.adversary=lsgan"),
+     ("led_cyclegan:paper", "seed=0"), ("led_diffusion:sane", "seed=0"), ("cgan_cxr:small", "seed=0"),
+     ("classifier_cxr:small", "seed=0"), ("esrgan:light", "seed=0"), ("srgan_cxr:tiny", "seed=0")],
+)  # fmt: skip
+def test_only_the_published_systems_have_peers(config, override):
     with pytest.raises(ConfigError, match="no peer"):
-        train_step.peers(config, [override], "float32")
+        cases.peer(config, [override], "float32")
 
 
-def test_the_peer_gets_the_sizes_of_the_config():
-    options = train_step.peers("pix2pix_cxr:paper", ["data.batch_size=4"], "float32")["torch channels_last"]
-    assert (options["batch"], options["size"], options["generator"]["features"]) == (4, 256, 64)
+def test_every_case_has_a_peer_of_its_sizes():
+    for case in (*cases.TRAIN, *cases.INFERENCE):
+        found = cases.peer(case.config, [*case.overrides, f"data.batch_size={case.batch}"], "float32", task=case.task)
+        sizes = [shape[0] if len(shape) != 2 else shape[0][0] for shape in found["shapes"].values()]
+        assert sizes and set(sizes) == {case.batch}
+    found = cases.peer("pix2pix_cxr:paper", ["data.batch_size=4"], "float32")
+    assert found["shapes"]["source"] == (4, 1, 256, 256) and found["options"]["generator"]["features"] == 64
+
+
+def test_the_denoiser_of_the_cases_has_eighteen_million_parameters():
+    case = next(case for case in cases.TRAIN if case.config.startswith("led_diffusion"))
+    net = networks.module(configs.get(case.config, case.overrides), "denoiser", diffusion.DENOISERS)
+    image, t = jax.ShapeDtypeStruct((1, 128, 128, 1), np.float32), jax.ShapeDtypeStruct((1,), np.int32)
+    params = jax.eval_shape(net.init, jax.random.key(0), image, t, image)["params"]
+    assert round(sum(x.size for x in jax.tree.leaves(params)) / 1e6) == 18
+
+
+def test_cases_are_chosen_by_words():
+    found = cases.chosen(cases.TRAIN, ["cgan_cxr", "ResNet-18"])
+    assert [case.config for case in found] == ["classifier_cxr:paper", "cgan_cxr:paper"]
+    with pytest.raises(ConfigError, match="no case 'vgg'"):
+        cases.chosen(cases.TRAIN, ["vgg"])
+
+
+def test_inference_measures_the_objectives_prediction(tmp_path):
+    argv = ["--config=restorer_cxr:tiny", "--batch=2", "--slices=2", "--seconds=0.01", f"--output={tmp_path / 'inference.json'}"]
+    assert inference.main(argv) == 0
+    result = json.loads((tmp_path / "inference.json").read_text())
+    (row,) = result["rows"]
+    assert (result["benchmark"], row["task"], row["recompiled"], row["finite"]) == ("inference", "predict", 0, True)
+    assert row["images_per_second"] == pytest.approx(2000 / row["ms"]) and row["gflop"] > 0
 
 
 def test_a_worker_that_fails_says_why():
@@ -120,40 +150,6 @@ def test_environment_is_put_back(monkeypatch):
     import os
 
     assert os.environ["MEDJAX_A"] == "before" and "MEDJAX_B" not in os.environ
-
-
-# ------------------------------------------------------------------------------------------------------ the peer
-
-
-def test_peer_has_the_published_sizes():
-    pytest.importorskip("torch")
-    from experiments.benchmarks import peers
-
-    assert round(peers.count(peers.UNet()) / 1e6, 1) == 54.4
-    assert round(peers.count(peers.PatchGAN()) / 1e6, 2) == 2.76
-
-
-def test_peer_takes_the_same_step():
-    """From the same weights and images: the same losses, before the first update of D and after it."""
-    torch = pytest.importorskip("torch")
-    from experiments.benchmarks import peers
-
-    c = configs.get("pix2pix_cxr:tiny", ["generator.dropout=0.0", "data.crop_size=64", "data.load_size=64"])
-    objective = networks.objective(c, 100_000)
-    rng = np.random.default_rng(0)
-    batch = {name: rng.uniform(-1, 1, (2, 64, 64, 1)).astype(np.float32) for name in ("source", "target")}
-    batch["index"] = np.arange(2, dtype=np.int32)
-    state = jax.jit(objective.init)(jax.random.key(0), batch)
-    g, d = peers.UNet(image_size=64, features=8, dropout=0.0), peers.PatchGAN(features=8, layers=2)
-    peers.load_flax(g, state.nets["generator"].params)
-    peers.load_flax(d, state.nets["discriminator"].params)
-    model = peers.Pix2Pix(g, d, learning_rate=c.optimizer.learning_rate)
-    images = [torch.from_numpy(batch[name].transpose(0, 3, 1, 2).copy()) for name in ("source", "target")]
-    step = jax.jit(one_step(objective))
-    for tolerance in (1e-4, 1e-2):  # the second step starts where Adam's signs have made rounding visible
-        state, ours = step(state, batch, jax.random.key(0))
-        for name, value in model.step(*images).items():
-            assert float(ours[name]) == pytest.approx(float(value), rel=tolerance), name
 
 
 # ------------------------------------------------------------------------------------------------------ GPU check

@@ -1,0 +1,129 @@
+"""The tables of `experiments.benchmarks.report`: for each kind of result a function from a file's content to Markdown lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+OURS, EAGER = "medjax", "torch eager"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table."""
+    clean = lambda cell: str(cell).replace("|", "\\|").replace("\n", " ")
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return lines + ["| " + " | ".join(clean(cell) for cell in row) + " |" for row in rows]
+
+
+def shown(value: Any) -> str:
+    """A value of any kind in a cell: four digits of a number, a dash for nothing."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {shown(x)}" for name, x in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(shown(x) for x in value)
+    return str(value)
+
+
+def circumstances(content: Mapping[str, Any]) -> str:
+    """Device, load, flags and versions of a file, from itself or from its first rows."""
+    rows = [row for row in content["rows"] if isinstance(row, Mapping)]
+    first = lambda name: next((x[name] for x in (content, *rows) if x.get(name) is not None), None)
+    parts = [shown(first(name)) for name in ("title", "device_kind") if first(name)]
+    if first("threads"):
+        parts.append(f"{first('threads')} cores")
+    if content.get("load") is not None:
+        parts.append(f"load {content['load']:.2f} before it began")
+    if content.get("overrides"):
+        parts.append("with " + " ".join(map(str, content["overrides"])))
+    versions: dict[str, Any] = {}
+    for each in (content, *rows):
+        versions |= {name: x for name, x in (each.get("versions") or {}).items() if name not in versions}
+    kept = [f"{name} {versions[name]}" for name in ("jax", "jaxlib", "flax", "torch", "python", "commit") if name in versions]
+    return "; ".join([*parts, ", ".join(kept)] if kept else parts) or "no circumstances are told"
+
+
+def milliseconds(row: Row) -> str:
+    """Median and range."""
+    low, high = row["ms_range"]
+    digits = 1 if row["ms"] < 100 else 0
+    return f"{row['ms']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _key(row: Row) -> tuple:
+    return (row.get("case", row["config"]), row["batch"], row["precision"])
+
+
+def ratios(content: Mapping[str, Any]) -> list[str]:
+    """medjax beside PyTorch: a verdict on each goal, then every implementation's time, compilation and memory."""
+    groups: dict[tuple, dict[str, Row]] = {}
+    for row in content["rows"]:
+        groups.setdefault(_key(row), {})[row["implementation"]] = row
+    goals = [_verdict(key, group) for key, group in groups.items() if EAGER in group and "ms" in group[EAGER]]
+    lines = []
+    if goals:
+        head = ("case", "batch", "medjax ms", "torch eager ms", "medjax / eager", "goal", "", "/ channels_last", "/ compile")
+        lines += [*table(head, goals), ""]
+    head = ("case", "batch", "type", "implementation", "ms", "CPU ms", "images/s", "GFLOP", "GFLOP/s", "compile s", "process MB",
+            "device MB", "of peak")  # fmt: skip
+    rows = [_line(key, row) for key, group in groups.items() for row in group.values()]
+    return lines + table(head, rows)
+
+
+def _verdict(key: tuple, group: Mapping[str, Row]) -> tuple[str, ...]:
+    ours, eager = group[OURS], group[EAGER]
+    ratio, goal = ours["ms"] / eager["ms"], ours.get("goal")
+    other = lambda form: f"{ours['ms'] / group[form]['ms']:.2f}" if "ms" in group.get(form, {}) else "-"
+    told = "-" if goal is None else "reached" if ratio <= goal else "missed"
+    against = (shown(None if goal is None else f"at most {goal:g}"), told, other("torch channels_last"), other("torch compile"))
+    return (key[0], str(key[1]), milliseconds(ours), milliseconds(eager), f"{ratio:.2f}", *against)
+
+
+def _line(key: tuple, row: Row) -> tuple[str, ...]:
+    case, batch, precision = key
+    if "skipped" in row:
+        return (case, str(batch), precision, row["implementation"], f"left out: {row['skipped']}", *("-" for _ in range(8)))
+    rate = None if not row.get("gflop") else 1000 * row["gflop"] / row["ms"]
+    share = "-" if row.get("peak_share") is None else f"{row['peak_share']:.1%}"
+    compiling = row.get("compile_s", row.get("first_s") if row["implementation"] == "torch compile" else None)
+    numbers = (row["cpu_ms"], row["images_per_second"], row.get("gflop"), rate, compiling, row["rss_mb"], row.get("device_mb"))
+    texts = [shown(None if x is None else float(f"{x:.4g}")) for x in numbers]
+    return (case, str(batch), precision, row["implementation"], milliseconds(row), *texts, share)
+
+
+def precision(content: Mapping[str, Any]) -> list[str]:
+    """Where the loss curves end in both types."""
+    head = ("run", "loss", "steps", "float32", "bfloat16", "difference", "spread of float32", "forms", "finite", "kept as")
+    rows = []
+    for r in content["rows"]:
+        kept = ", ".join(sorted({*r["kept_float32"], *r["kept_bfloat16"]}))
+        told = (f"{r['difference']:+.1%}", f"{r['spread']:.1%}", f"{r['forms']:.1e}", shown(r["finite"]), kept)
+        rows.append((r["run"], r["loss"], str(r["steps"]), shown(r["float32"]), shown(r["bfloat16"]), *told))
+    text = (
+        "Means over the last quarter of the steps, from the same weights over the same batches; forms: the largest difference of "
+        "the loss with plain convolutions, all in float32, over the first 100 steps, relative to its mean."
+    )
+    return [text, "", *table(head, rows)]
+
+
+def checks(content: Mapping[str, Any]) -> list[str]:
+    """The rows of `experiments.gpu_check`: what was checked, the result, the figures."""
+    rows = [(r.get("check", "-"), r.get("result", "-"), r.get("figures", r.get("reason", "-"))) for r in content["rows"]]
+    return table(("check", "result", "figures"), rows)
+
+
+def plain(content: Mapping[str, Any]) -> list[str]:
+    """A column for each field that some row has, in the order of their appearance; long lists of numbers are left out."""
+    rows = content["rows"]
+    fields = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in ("versions", "xla_flags")]
+    short = lambda value: not (isinstance(value, list) and len(value) > 8)
+    fields = [name for name in fields if all(short(row.get(name)) for row in rows)]
+    return table(fields, [[shown(row.get(name)) for name in fields] for row in rows])

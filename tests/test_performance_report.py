@@ -1,0 +1,61 @@
+"""The page of performance: every number from a file, a verdict on every goal."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from experiments.benchmarks import report
+
+
+def row(implementation, ms, **more):
+    facts = {"case": "pix2pix", "goal": 0.9, "config": "pix2pix_cxr:paper", "batch": 1, "precision": "float32"}
+    times = {"ms": ms, "ms_range": [ms - 1, ms + 1], "cpu_ms": 2 * ms, "images_per_second": 1000 / ms, "rss_mb": 1234.5}
+    return {"implementation": implementation, **facts, **times, **more}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    def write(name, content):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content))
+
+    skipped = {**row("torch compile", 1.0), "skipped": "no compiler"}
+    del skipped["ms"]
+    rows = [row("medjax", 84.0, gflop=42.0, compile_s=5.5, versions={"jax": "0.10.2"}), row("torch eager", 100.0), skipped]
+    write("train_step/cpu.json", {"benchmark": "train_step", "load": 0.1, "rows": rows, "notes": ["how it was counted"]})
+    write("scaling/cpu.json", {"benchmark": "scaling", "rows": [{"devices": 8, "ms": 12.5, "equal": True}]})
+    write("other/evaluation.json", {"rows": {"input": {}}})
+    return tmp_path
+
+
+def test_page_has_the_ratio_and_the_verdict(folder, capsys):
+    assert report.main([f"--results={folder}"]) == 0
+    page = (folder / "PERFORMANCE.md").read_text()
+    assert "| pix2pix | 1 | 84.0 [83.0, 85.0] | 100 [99, 101] | 0.84 | at most 0.9 | reached | - | - |" in page
+    assert "left out: no compiler" in page and "| 500 | 5.5 |" in page  # 42 GFLOP in 84 ms
+    assert "| 8 | 12.5 | yes |" in page and "- how it was counted" in page and "jax 0.10.2" in page
+    assert page.index("## Training steps") < page.index("## Several devices") and "evaluation" not in page
+    assert "from 2 files" in capsys.readouterr().out
+
+
+def test_a_missed_goal_is_told(folder):
+    path = folder / "train_step" / "cpu.json"
+    path.write_text(path.read_text().replace('"goal": 0.9', '"goal": 0.8'))
+    assert report.main([f"--results={folder}"]) == 0
+    assert "| 0.84 | at most 0.8 | missed |" in (folder / "PERFORMANCE.md").read_text()
+
+
+@pytest.mark.parametrize("content, told", [("{", "no JSON"), (json.dumps({"benchmark": "data", "rows": []}), "no rows")])
+def test_a_broken_file_is_named(folder, capsys, content, told):
+    (folder / "broken.json").write_text(content)
+    assert report.main([f"--results={folder}"]) == 1
+    said = capsys.readouterr().err
+    assert "broken.json" in said and told in said
+
+
+def test_no_results_are_told(tmp_path, capsys):
+    assert report.main([f"--results={tmp_path}"]) == 1
+    assert "no benchmark" in capsys.readouterr().err
