@@ -96,7 +96,7 @@ def test_train_step_names_a_wrong_field_before_any_work(capsys):
     ("config", "override"),
     [("restorer_cxr:tiny", "seed=0"), ("pix2pix_cxr:small", "seed=0"), ("pix2pix_cxr:tiny", "method.adversary=lsgan"),
      ("led_cyclegan:paper", "seed=0"), ("led_diffusion:sane", "seed=0"), ("cgan_cxr:small", "seed=0"),
-     ("classifier_cxr:small", "seed=0"), ("esrgan:light", "seed=0"), ("srgan_cxr:tiny", "seed=0")],
+     ("classifier_cxr:small", "seed=0"), ("esrgan:light", "seed=0"), ("srgan_cxr:srresnet_tiny", "seed=0")],
 )  # fmt: skip
 def test_only_the_published_systems_have_peers(config, override):
     with pytest.raises(ConfigError, match="no peer"):

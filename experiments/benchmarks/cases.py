@@ -37,14 +37,15 @@ def _sizes(side: int) -> tuple[str, ...]:
 _PLAIN = ("train.ema=0.0",)
 _CYCLEGAN = (*_sizes(128), "method.adversary=lsgan", "method.discriminator_weight=0.5", *_PLAIN)
 _RRDB = (*_sizes(192), *_PLAIN)
-_DDPM = (*_sizes(128), *_PLAIN)
+_DENOISER = ("denoiser.multipliers=(1,2,2,4)", "denoiser.attention_levels=()", *_PLAIN)
+_DDPM = (*_sizes(128), *_DENOISER)
 
 TRAIN = (
     Case("pix2pix, U-Net, 256", "pix2pix_cxr:paper", 1, 0.9),
     Case("pix2pix, U-Net, 256", "pix2pix_cxr:paper", 4, 1.0),
     Case("CycleGAN, ResNet-9, 128", "led_cyclegan:paper", 1, 1.05, _CYCLEGAN),
     Case("ESRGAN, RRDB of 6 blocks by L1, 48 to 192", "esrgan:paper", 4, 1.1, (*_RRDB, "generator.blocks=6")),
-    Case("DDPM, 128", "led_diffusion:paper", 4, 1.2, _DDPM),
+    Case("DDPM, 18M, 128", "led_diffusion:paper", 4, 1.2, _DDPM),
     Case("ResNet-18, 224", "classifier_cxr:paper", 8, 1.1, _PLAIN),
     Case("CGAN, 128", "cgan_cxr:paper", 16, 1.1, _PLAIN),
 )
@@ -53,8 +54,8 @@ INFERENCE = (
     Case("pix2pix, U-Net, 256", "pix2pix_cxr:paper", 4, 0.85, task="predict"),
     Case("CycleGAN, ResNet-9, 128", "led_cyclegan:paper", 1, 0.85, _CYCLEGAN, "predict"),
     Case("ESRGAN, RRDB of 23 blocks, 128 to 512", "esrgan:paper", 1, 0.85, (*_sizes(512), *_PLAIN), "predict"),
-    Case("DDPM, one call, 128", "led_diffusion:paper", 1, 0.85, _DDPM, "forward"),
-    Case("DDPM, DDIM of 50 steps, 64", "led_diffusion:paper", 1, 0.85, (*_sizes(64), *_PLAIN), "predict"),
+    Case("DDPM, 18M, one call, 128", "led_diffusion:paper", 1, 0.85, _DDPM, "forward"),
+    Case("DDPM, 18M, DDIM of 50 steps, 64", "led_diffusion:paper", 1, 0.85, (*_sizes(64), *_DENOISER), "predict"),
     Case("ResNet-18, 224", "classifier_cxr:paper", 8, 0.85, _PLAIN, "predict"),
     Case("CGAN, 128", "cgan_cxr:paper", 16, 0.85, _PLAIN, "predict"),
 )

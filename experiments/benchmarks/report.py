@@ -30,6 +30,7 @@ RENDERERS: dict[str, Renderer] = {
     "scaling": tables.plain,
     "startup": tables.plain,
     "gpu_check": tables.checks,
+    "forms": tables.plain,
 }
 TITLES = {
     "train_step": "Training steps",
@@ -39,6 +40,7 @@ TITLES = {
     "scaling": "Several devices",
     "startup": "From the command to the first step",
     "gpu_check": "A GPU",
+    "forms": "Forms of convolution",
 }
 HEAD = (
     "# Performance",
