@@ -17,14 +17,14 @@ from medjax.models.conv import traced_for
 from medjax.objective import train_step
 
 CASES = (
-    ("pix2pix_cxr:tiny", ("method.feature_matching_weight=1.0", "generator.attention_at=('encoder:8',)")),
-    ("restorer_cxr:tiny", ("train.ema=0.9",)),
-    ("led_cyclegan:tiny", ()),
-    ("esrgan:tiny_gan", ("train.needs_init=False",)),
-    ("esrgan:light", ("data.crop_size=16", "generator.blocks=1", "generator.direct=False")),
-    ("cgan_cxr:tiny", ("method.r1=0.1", "generator.conditional_norm=True")),
-    ("classifier_cxr:tiny", ("classifier.norm=group",)),
-    ("led_diffusion:tiny", ("denoiser.multipliers=(1,1)", "denoiser.attention_levels=(1,)")),
+    ("pix2pix_cxr:tiny", ("method.feature_matching_weight=1.0", "generator.attention_at=('encoder:8',)"), ()),
+    ("classifier_cxr:tiny", ("classifier.norm=group",), ()),
+    ("led_diffusion:tiny", ("denoiser.multipliers=(1,1)", "denoiser.attention_levels=(1,)"), ()),
+    ("restorer_cxr:tiny", ("train.ema=0.9",), pytest.mark.slow),
+    ("led_cyclegan:tiny", (), pytest.mark.slow),
+    ("esrgan:tiny_gan", ("train.needs_init=False",), pytest.mark.slow),
+    ("esrgan:light", ("data.crop_size=16", "generator.blocks=1", "generator.direct=False"), pytest.mark.slow),
+    ("cgan_cxr:tiny", ("method.r1=0.1", "generator.conditional_norm=True"), pytest.mark.slow),
 )
 
 
@@ -50,7 +50,7 @@ def convolutions(jaxpr) -> Iterator[str]:
                 yield from convolutions(inner)
 
 
-@pytest.mark.parametrize("name, overrides", CASES, ids=[name for name, _ in CASES])
+@pytest.mark.parametrize("name, overrides", [pytest.param(name, changes, marks=marks, id=name) for name, changes, marks in CASES])
 def test_what_is_kept_and_told_is_float32(name, overrides):
     objective, state, batch, key = set_up(name, overrides)
     assert types(state) == {"float32"}

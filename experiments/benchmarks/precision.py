@@ -55,6 +55,7 @@ def curves(config: str, overrides: Sequence[str], steps: int, platform: str) -> 
     """
     import jax
 
+    from experiments.benchmarks.medjax_common import begin
     from medjax.build import data as build_data
     from medjax.build import networks
     from medjax.loop import fit
@@ -64,7 +65,7 @@ def curves(config: str, overrides: Sequence[str], steps: int, platform: str) -> 
     c = configs.get(config, [*_COMMON, *overrides, f"train.steps={steps}"])
     objective = networks.objective(c, steps)
     batches = build_data.train_batches(c, build_data.open_data(c))
-    state = jax.jit(objective.init)(named(jax.random.key(c.seed), "init"), next(batches(0)))
+    state = begin(objective, next(batches(0)), c.seed)
     rows: list[dict[str, Any]] = []
     key, hook = named(jax.random.key(c.seed), "train"), lambda step, state, metrics: rows.append(metrics)
     begun = time.perf_counter()
