@@ -8,7 +8,8 @@ The image contract:
 * `metrics` take `[B, H, W, C]` in [0, 1] with data_range 1.
 
 A batch is a dict of arrays: `source` and `target` (or unpaired `a` and `b`), `label`, and `index` (int32 `[B]`), from
-which per-image keys are made. Names and paths never enter jit.
+which per-image keys are made. Names and paths never enter jit. `resident`, a tree of arrays that lie on the device, is the same
+object in every batch (see `medjax.images.batches`): whoever stacks, splits or shards batches leaves it whole.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ Array = Any  # a numpy or jax array; shapes are given in docstrings
 PyTree = Any
 Key = Any  # a typed jax PRNG key
 Batch = Mapping[str, Array]
+RESIDENT = "resident"
 Batches = Callable[[int], Iterator[dict[str, np.ndarray]]]  # start step -> iterator
 
 
