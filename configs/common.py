@@ -35,6 +35,9 @@ def data() -> dict:
         "self_supervised": False,  # trained, validated and tested on the same images: for one image without a set
         "batch_size": 1,
         "threads": 2,  # reading threads
+        # decoded training images in memory: auto, as many as 1 GiB holds; none; host, all of them; device, all of them on the
+        # accelerator, which then crops, flips and degrades itself. The first three give the same batches to the bit
+        "cache": "auto",
         "labels": "none",  # or single: one class for each image; multi: any number of them
         "classes": (),  # the labels learnt from, in this order
         "label_mode": "single",  # images whose only label is a class; or any: beside other labels
@@ -129,6 +132,7 @@ def train(**changes: object) -> dict:
         "microbatch": 0,  # gradients averaged over so many images at a time, to hold fewer activations; 0: the whole batch
         "precision": "float32",  # or bfloat16: of the computation; parameters, norms and losses stay float32
         "deterministic": False,  # on a GPU: bit-exact resume at some cost
+        "steps_per_call": 1,  # steps in one call of the device, between which nothing is logged, scored or saved
         "log_every": 50,
         "eval_every": 1000,
         "eval_images": 32,  # validation images scored during training at most; 0: all

@@ -2,13 +2,15 @@
 
 A hook is `(period, function)`; `function(step, state, metrics)` is called after every `period`-th step and after the
 last one (period 0: never), and stops the run by returning True. Hooks run in their order: log before evaluate before save.
+With several steps in a call they run after a call: `step` is its last, and `metrics` are `[K]`, those of its steps.
 """
 
 from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import jax
@@ -16,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from medjax.objective import Metrics, Objective, train_step
+from medjax.objective import Metrics, Objective, train_step, train_steps
 from medjax.state import TrainState
-from medjax.types import Batches, Key, NonFiniteError
+from medjax.types import RESIDENT, Batch, Batches, ConfigError, Key, NonFiniteError
 from medjax.writers import Writer
 
 Hook = Callable[[int, TrainState, Metrics], bool | None]
@@ -32,18 +34,43 @@ def fit(
     num_steps: int,
     *,
     hooks: Sequence[tuple[int, Hook]] = (),
+    steps_per_call: int = 1,
     compiler_options: Mapping[str, str] | None = None,
 ) -> TrainState:
-    """Train from `state.step` to `num_steps` on `batches(start)`. The state given is donated: use the one returned."""
-    step_fn = jax.jit(train_step(objective), donate_argnums=0, compiler_options=compiler_options)
-    start = int(state.step)
-    for i, batch in zip(range(start, num_steps), batches(start), strict=False):
+    """Train from `state.step` to `num_steps` on `batches(start)`. The state given is donated: use the one returned.
+
+    steps_per_call: steps that the device takes in one call, up to multiples of it. Raises ConfigError where it is below 1, or a
+    hook is due within a call (both numbers).
+    """
+    _check_periods(hooks, steps_per_call)
+    method = train_step if steps_per_call == 1 else train_steps
+    step_fn = jax.jit(method(objective), donate_argnums=0, compiler_options=compiler_options)
+    for done, batch in _calls(batches, int(state.step), num_steps, steps_per_call):
         state, metrics = step_fn(state, batch, key)  # the only line that knows any method
-        done = i + 1
         due = [hook for period, hook in hooks if period and (done % period == 0 or done == num_steps)]
         if any([hook(done, state, metrics) for hook in due]):  # a list: every hook runs
             break
     return state
+
+
+def _calls(batches: Batches, start: int, num_steps: int, size: int) -> Iterator[tuple[int, Batch]]:
+    """(the step after which it ends, its batch) of every call; with a `size` above 1 batches are stacked."""
+    if size == 1:
+        yield from zip(range(start + 1, num_steps + 1), batches(start), strict=False)
+        return
+    iterator = batches(start)
+    while start < num_steps and (parts := list(islice(iterator, min(size - start % size, num_steps - start)))):
+        start += len(parts)
+        stack = lambda name, parts=parts: np.stack([part[name] for part in parts])  # noqa: E731
+        yield start, {name: value if name == RESIDENT else stack(name) for name, value in parts[0].items()}
+
+
+def _check_periods(hooks: Sequence[tuple[int, Hook]], steps_per_call: int) -> None:
+    if steps_per_call < 1:
+        raise ConfigError(f"steps_per_call must be at least 1, not {steps_per_call}")
+    for period, _ in hooks:
+        if period > 1 and period % steps_per_call:
+            raise ConfigError(f"a hook is due every {period} steps, which is no multiple of {steps_per_call} steps in a call")
 
 
 def rematerialising() -> dict[str, str] | None:
@@ -72,7 +99,7 @@ class Log:
     def flush(self) -> None:
         """Fetch what is pending; raises NonFiniteError naming the first bad step and term."""
         rows, self._pending = jax.device_get(self._pending), []
-        for step, values in rows:
+        for step, values in chain.from_iterable(_steps_of(*row) for row in rows):
             for name, value in values.items():
                 if not np.all(np.isfinite(value)):
                     raise NonFiniteError(
@@ -165,6 +192,17 @@ class Patience:
         if scores.get("step") == step and self.metric in scores:
             self._see(step, float(scores[self.metric]))
         return self.stopped is not None
+
+
+def _steps_of(last: int, values: Metrics) -> Iterator[tuple[int, Metrics]]:
+    """(step, its values) of every step of a call that ended with step `last`."""
+    counts = {np.size(value) for value in values.values() if np.ndim(value) == 1}
+    if not counts:
+        yield last, values
+        return
+    (count,) = counts
+    for i in range(count):
+        yield last - count + 1 + i, {name: value[i] for name, value in values.items()}
 
 
 @jax.jit

@@ -18,7 +18,7 @@ import optax
 
 from medjax.rng import named
 from medjax.state import Net, TrainState, copy
-from medjax.types import Array, Batch, ConfigError, Key, PyTree
+from medjax.types import RESIDENT, Array, Batch, ConfigError, Key, PyTree
 
 Metrics = dict[str, Array]
 
@@ -143,6 +143,20 @@ def train_step(objective: Objective) -> Callable[[TrainState, Batch, Key], tuple
         return moved._replace(step=state.step + 1), metrics
 
     return step
+
+
+def train_steps(objective: Objective) -> Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]:
+    """Several of `train_step` in one call of the device: batches are stacked `[K, B, ...]`, but for what is `resident`, and
+    metrics are `[K]`. XLA compiles the body of a scan otherwise than the step alone, so results agree up to rounding.
+    """
+    step = train_step(objective)
+
+    def steps(state: TrainState, batches: Batch, key: Key) -> tuple[TrainState, Metrics]:
+        shared = {name: value for name, value in batches.items() if name == RESIDENT}
+        moving = {name: value for name, value in batches.items() if name != RESIDENT}
+        return jax.lax.scan(lambda state, batch: step(state, {**batch, **shared}, key), state, moving)
+
+    return steps
 
 
 def with_ema(objective: Objective, decay: float, names: tuple[str, ...] = ("generator",)) -> Objective:

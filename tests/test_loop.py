@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import signal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from medjax.loop import Log, Patience, Stopper, check_state, fit
-from medjax.objective import Objective
+from medjax.models.conv import Conv
+from medjax.objective import Objective, Player
+from medjax.objectives import supervised
 from medjax.state import Net, new_state
-from medjax.types import NonFiniteError
+from medjax.types import ConfigError, NonFiniteError
 from medjax.writers import Writer, read_metrics
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -183,3 +187,124 @@ def test_patience_ends_a_run_that_no_longer_gets_better_and_a_resumed_one_at_the
     assert Patience(dict, metric="loss", mode="min", patience=2, history=[(2, 5.0), (4, 3.0), (6, 3.0), (8, 4.0)]).stopped
     assert not Patience(dict, metric="psnr", mode="max", patience=2, history=[(1, 3.0), (2, 2.0), (3, 4.0)]).stopped
     assert not Patience(dict, metric="loss", mode="min", patience=0, history=[(i, 1.0) for i in range(9)]).stopped
+
+
+# --------------------------------------------------------------------------------------------- several steps in a call
+
+
+class Smoother(nn.Module):
+    """Two convolutions around a kink, at the precision of what they are given."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return Conv(1, 3, name="last")(nn.relu(Conv(6, 3, name="first")(x)))
+
+
+def network(dtype):
+    """The method of that network under Adam, with its state at `dtype`."""
+    objective = supervised(Player(Smoother(), optax.adam(1e-2)))
+    state = jax.jit(objective.init)(KEY, next(images(0)))
+    cast = lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else jnp.array(x)
+    return objective, jax.tree.map(cast, state)
+
+
+def images(start):
+    """Batches of noise and what lies under it; each a function of its number."""
+    while True:
+        rng = np.random.default_rng(start)
+        target = np.repeat(rng.uniform(-0.5, 0.5, (2, 8, 1, 1)), 8, 2).astype(np.float32)
+        noise = 0.2 * rng.standard_normal(target.shape, dtype=np.float32)
+        yield {"source": target + noise, "target": target, "index": np.arange(2, dtype=np.int32)}
+        start += 1
+
+
+@pytest.mark.parametrize("dtype, most", [(np.float64, 1e-9), (np.float32, 1e-4)])
+def test_eight_steps_in_a_call_are_eight_steps(dtype, most):
+    """48 of them; in float64 every parameter, in float32 the loss, since XLA compiles the body of a scan otherwise."""
+    with jax.enable_x64(dtype is np.float64):
+        found = []
+        for size in (1, 8):
+            losses = []
+            objective, state = network(dtype)
+            hook = lambda step, state, metrics, seen=losses: seen.extend(np.ravel(metrics["g_loss"]))
+            state = fit(objective, state, images, KEY, 48, hooks=[(1, hook)], steps_per_call=size)
+            found.append((losses, jax.device_get(state)))
+    (single, one), (called, eight) = found
+    assert len(single) == len(called) == 48 and single[-1] < 0.5 * single[0]
+    np.testing.assert_allclose(called, single, rtol=0, atol=most)
+    if dtype is np.float64:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=most, atol=most), eight, one)
+
+
+def test_hooks_of_calls_see_every_steps_values():
+    """Two steps in a call, an odd number of them, and one call that is cut short by the end."""
+    seen, whole = [], []
+    objective = toy()
+    hooks = [(1, lambda step, state, metrics: seen.append((step, np.asarray(metrics["gap"]))))]
+    state = fit(objective, begin(objective), batches, KEY, 7, hooks=hooks, steps_per_call=2)
+    assert [step for step, _ in seen] == [2, 4, 6, 7] and [len(gap) for _, gap in seen] == [2, 2, 2, 1]
+    single = [(1, lambda step, state, metrics: whole.append(float(metrics["gap"])))]
+    alone = fit(objective, begin(objective), batches, KEY, 7, hooks=single)
+    np.testing.assert_allclose(np.concatenate([gap for _, gap in seen]), whole, rtol=1e-6)
+    np.testing.assert_allclose(*(s.nets["w"].params["w"] for s in (state, alone)), rtol=1e-6)
+
+
+def test_calls_resume_to_the_bit_and_stop_at_their_end():
+    objective = toy()
+    fit_in = lambda state, steps, **options: fit(objective, state, batches, KEY, steps, steps_per_call=4, **options)
+    whole = fit_in(begin(objective), 12)
+    with Stopper() as stopper:
+        send = (4, lambda step, *_: os.kill(os.getpid(), signal.SIGTERM))
+        part = fit_in(begin(objective), 12, hooks=[send, (1, stopper)])
+        assert int(part.step) == 4
+    np.testing.assert_array_equal(*(s.nets["w"].params["w"] for s in (whole, fit_in(part, 12))))
+
+
+def test_what_is_resident_is_passed_once():
+    """The body sees it whole in every step; nothing is stacked of it."""
+
+    def feed(start):
+        for value in range(start, 100):
+            yield {"slot": np.int32(value % 3), "resident": {"values": table}}
+
+    table, plain = jnp.arange(3.0), toy()
+    looked = lambda batch: {"value": batch["resident"]["values"][batch["slot"]]}
+    objective = plain._replace(step=lambda state, batch, key: plain.step(state, looked(batch), key))
+    found = [fit(objective, begin(plain), feed, KEY, 6, steps_per_call=n).nets["w"].params["w"] for n in (1, 3)]
+    np.testing.assert_allclose(*found, rtol=1e-6)
+
+
+def test_a_log_of_calls_writes_and_names_their_own_steps(tmp_path):
+    def run(folder, objective, steps):
+        with Writer(folder, tensorboard=False) as writer:
+            log = Log(writer, every=4, batch_size=4, start=0, num_steps=steps, progress=False)
+            try:
+                fit(objective, begin(objective), batches, KEY, steps, hooks=[(1, log)], steps_per_call=4)
+                log.flush()
+            finally:
+                log.close()
+
+    run(tmp_path / "calls", toy(), 8)
+    logged(tmp_path / "single", toy(), 8, 4)
+    rows = [read_metrics(tmp_path / name) for name in ("calls", "single")]
+    assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]] == [4, 8]
+    np.testing.assert_allclose(*([row["gap"] for row in r] for r in rows), rtol=1e-6)
+    with pytest.raises(NonFiniteError, match="gap is nan at step 6"):
+        run(tmp_path / "bad", toy(bad_at=6), 12)
+
+
+def test_nothing_is_due_within_a_call(tiny):
+    from medjax.build import checks
+
+    objective = toy()
+    for size, period, told in ((0, 4, "at least 1, not 0"), (4, 6, "every 6 steps, which is no multiple of 4 steps in a call")):
+        with pytest.raises(ConfigError, match=told):
+            fit(objective, begin(objective), batches, KEY, 12, hooks=[(period, lambda *_: None)], steps_per_call=size)
+    for words, told in (
+        (("train.steps_per_call=0",), "config.train.steps_per_call must be at least 1, not 0"),
+        (("train.steps_per_call=8", "train.log_every=20"), "config.train.log_every is 20, .*config.train.steps_per_call, 8"),
+        (("train.steps_per_call=2", "train.log_every=2", "train.save_every=5"), "config.train.save_every is 5"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            checks.periods(tiny(*words))
+    checks.periods(tiny("train.steps_per_call=2", "train.log_every=0"))

@@ -24,6 +24,7 @@ FREE_FIELDS = (
     "init_from", "evaluation.baselines", "evaluation.samples", "data.mri_pairs.cache", "method.perceptual.weights",
     "method.enhancer",
 )  # fmt: skip
+FREE_VALUES = {"data.cache": ("auto", "none", "host")}  # values of a field that give the same run to the bit
 SHARED = ("__init__", "common", "sources")  # modules beside the configs that are none themselves
 _PACKAGES = ("medjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scikit-image", "pillow")
 
@@ -227,7 +228,8 @@ def check_same(config: ConfigDict, workdir: Path) -> None:
             raise ConfigError(f"{workdir} has checkpoints of an unknown run (no config.json); take another --workdir")
         return
     ours, theirs = dict(flatten(to_json(config))), dict(flatten(to_json(read(workdir))))
-    fields = [k for k in sorted(ours | theirs) if ours.get(k) != theirs.get(k) and k not in FREE_FIELDS]
+    free = lambda k: k in FREE_FIELDS or all(c.get(k) in FREE_VALUES.get(k, ()) for c in (ours, theirs))  # noqa: E731
+    fields = [k for k in sorted(ours | theirs) if ours.get(k) != theirs.get(k) and not free(k)]
     if fields:
         told = "; ".join(f"{k}: {theirs.get(k)!r} there, {ours.get(k)!r} now" for k in fields[:5])
         more = f" and {len(fields) - 5} more" if len(fields) > 5 else ""

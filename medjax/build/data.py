@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from medjax.build import caching, labelled, mixing, pooling
 from medjax.build import config as configs
-from medjax.build import labelled, mixing, pooling
 from medjax.build.balancing import balance_of, balanced_by
 from medjax.build.degradation import degradation_of, notes_of, warp_of
 from medjax.build.networks import lookup
@@ -193,11 +193,8 @@ def open_data(config: ConfigDict, workdir: str | Path | None = None) -> Data:
 
 
 def train_batches(config: ConfigDict, data: Data) -> Batches:
-    """`batches(start)` over the training split."""
-    c = config.data
-    for name, least in (("crop_size", 1), ("batch_size", 1), ("threads", 0), ("crop_align", 1)):
-        if c[name] < least:
-            raise ConfigError(f"config.data.{name} must be at least {least}, not {c[name]}")
+    """`batches(start)` over the training split, of which decoded images are kept as `config.data.cache` says, on the host."""
+    caching.check(config)
     if pools.pooled(data.source):
         make = lambda source, indices, seed: _train_batches(config, data, source, indices, seed)  # noqa: E731
         return pooling.train_batches(data, make, seed=config.seed)
@@ -223,6 +220,7 @@ def _train_batches(config: ConfigDict, data: Data, source: Source, indices: np.n
         columns=labelled.columns_of(config, source),
         seed=seed,
         threads=c.threads,
+        **caching.options(config, data.source),
     )
 
 

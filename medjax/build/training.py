@@ -11,7 +11,7 @@ from clu import parameter_overview
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from medjax.build import checks, enhancer, networks, pooling, protocol, superres, unseen
+from medjax.build import checks, enhancer, networks, pooling, protocol, resident, superres, unseen
 from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build.validating import Save, Validate
@@ -67,6 +67,7 @@ def train(
     """
     workdir = Path(workdir)
     configs.check_same(config, workdir)
+    checks.periods(config, hooks)
     begun = (workdir / "config.json").exists()
     if not begun:
         superres.check_start(config)
@@ -79,9 +80,10 @@ def train(
     if begun:
         enhancer.check_same(config, workdir)
     checks.pools(config, data)
-    batches = build_data.train_batches(config, data)
+    batches, transform = resident.train_batches(config, data)
     example = next(batches(0))  # the first file is read before anything is written
-    checks.sizes(config, objective, example)
+    checks.sizes(config, objective, resident.shapes_of(example, transform))
+    objective = resident.with_resident(objective, transform)
     protocol.baseline_names(config)
 
     if config.data.verify and not begun:
@@ -150,7 +152,8 @@ def _run(config, objective, state, batches, steps, data, writer, checkpoints, wo
         ]
         try:
             options = rematerialising() if c.remat else None
-            state = fit(objective, state, batches, key, steps, hooks=every, compiler_options=options)
+            calls = {"steps_per_call": c.steps_per_call, "compiler_options": options}
+            state = fit(objective, state, batches, key, steps, hooks=every, **calls)
             save(int(state.step), state, {})
         finally:
             log.close()

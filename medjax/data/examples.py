@@ -90,7 +90,11 @@ class Examples:
             images = images | {"source": prefiltered(images["source"], self.prefilter)}
         signed = {name: image if name == augment.REGION else to_signed(image) for name, image in images.items()}
         example = {name: np.ascontiguousarray(image, np.float32) for name, image in signed.items()}
-        example |= {name: np.asarray(column[index]) for name, column in self.columns.items()}
+        return example | self.described(index)
+
+    def described(self, index: int) -> dict[str, np.ndarray]:
+        """What is known of a record beside its images: its number, its columns, its label."""
+        example = {name: np.asarray(column[index]) for name, column in self.columns.items()}
         example["index"] = np.int32(index)
         if self.labels != "none":
             record = self.source.records[index]

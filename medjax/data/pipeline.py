@@ -11,13 +11,14 @@ at the same place. Reduced images in whose making nothing is random are kept bes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import grain
 import numpy as np
 
-from medjax.data import augment
+from medjax.data import augment, packed
 from medjax.data.augment import Warp
 from medjax.data.degrade import Degradation
 from medjax.data.examples import LABELS, Examples, copies_of, place
@@ -25,7 +26,7 @@ from medjax.data.records import Source
 from medjax.rng import generator
 from medjax.types import Array, Batches, ConfigError, DataError
 
-_CACHE_BYTES = 1 << 30
+CACHE_BYTES = 1 << 30
 _ENDLESS = 1 << 48  # images; grain's own repeat(None) overflows for one image in batches of one
 
 
@@ -46,7 +47,8 @@ def train_batches(
     seed: int = 0,
     threads: int = 2,
     prefetch: int = 4,
-    cache_bytes: int = _CACHE_BYTES,
+    cache_bytes: int = CACHE_BYTES,
+    cache_all: bool = False,
 ) -> Batches:
     """Endless shuffled batches, positioned at will.
 
@@ -68,7 +70,8 @@ def train_batches(
       columns: {name: [number of records, ...]}, what is known of every record: batches carry the rows of theirs.
       threads: reading threads; 0 reads in the caller.
       prefetch: batches read ahead.
-      cache_bytes: memory for images already decoded and resized.
+      cache_bytes: memory for images already decoded and resized; batches are the same to the bit, whatever it is.
+      cache_all: ConfigError with both figures where not all of them find room there.
 
     Returns:
       batches(start): an iterator from batch number `start`. DataError and ConfigError come here for options and empty
@@ -80,6 +83,8 @@ def train_batches(
     _check_sizes(image_size, crop_size, degradation)
     made = Examples(source, image_size, degradation, prefilter, labels, columns or {}, seed, warp or Warp())
     stored, copies = made.stored(cache_bytes), copies_of(chosen)
+    if cache_all:
+        packed.check_room(packed.size_of(made.stored(0), chosen), cache_bytes, len(set(chosen)), "memory")
 
     def element(position: int, slot: int) -> dict[str, np.ndarray]:
         index, epoch = chosen[slot], position // len(chosen)
@@ -92,14 +97,50 @@ def train_batches(
             images = augment.random_flip(images, rng)
         return made.finished(made.degraded(images, index, (epoch + 1, *drawn[1:]), whole=False), index)
 
-    order, epochs = int(generator(seed, "shuffle").integers(2**32)), _ENDLESS // len(chosen) + 1
-    dataset = grain.MapDataset.source(range(len(chosen))).shuffle(seed=order).repeat(epochs).map_with_index(element)
-    dataset = dataset.batch(batch_size, batch_fn=_stack)
+    dataset = _shuffled(len(chosen), element, seed).batch(batch_size, batch_fn=_stack)
+    return lambda start: _iterate(dataset, start, threads, prefetch)
 
-    def batches(start: int) -> Iterator[dict[str, np.ndarray]]:
-        return _iterate(dataset, start, threads, prefetch)
 
-    return batches
+def _shuffled(count: int, element: Callable[[int, int], dict[str, np.ndarray]], seed: int) -> grain.MapDataset:
+    """`element(position, slot)` without end, the `count` slots in another order in each epoch."""
+    order, epochs = int(generator(seed, "shuffle").integers(2**32)), _ENDLESS // count + 1
+    return grain.MapDataset.source(range(count)).shuffle(seed=order).repeat(epochs).map_with_index(element)
+
+
+def resident_batches(
+    made: Examples,
+    indices: Sequence[int],
+    *,
+    batch_size: int,
+    room: int,
+    where: str = "memory",
+    threads: int = 2,
+) -> tuple[dict[str, np.ndarray], Batches]:
+    """Images that go to a device once, and batches of numbers by which `medjax.images.prepared` makes training batches there.
+
+    Args:
+      made: how examples are made; without a warp and without masks, which the device cannot do.
+      indices: record numbers, in the order of epochs that `train_batches` gives them.
+      room, where: as for `packed.stacked`.
+
+    Returns:
+      images {"target", "source"}: uint8 or uint16 [N, H, W, C], of the different records among `indices`; and batches(start) of
+      `slot` int32 [B], the place of an image in them, `draw` uint32 [B, 2], the epoch and a number of the image's name, `index`,
+      labels and columns.
+    """
+    chosen = _check(made.source, indices, made.degradation, made.labels, batch_size)
+    order, copies = sorted(set(chosen)), copies_of(chosen)
+    slots = {index: slot for slot, index in enumerate(order)}
+    images = packed.stacked(made.stored(0), order, room=room, where=where, threads=threads)
+
+    def element(position: int, slot: int) -> dict[str, np.ndarray]:
+        index = chosen[slot]
+        name = ":".join([made.source.records[index].name, *map(str, copies[slot])])
+        draw = np.array([position // len(chosen), zlib.crc32(name.encode())], np.uint32)
+        return {"slot": np.int32(slots[index]), "draw": draw, **made.described(index)}
+
+    dataset = _shuffled(len(chosen), element, made.seed).batch(batch_size)
+    return images, lambda start: _iterate(dataset, start, min(threads, 1), 16)
 
 
 def eval_batches(
@@ -115,7 +156,7 @@ def eval_batches(
     seed: int = 0,
     threads: int = 2,
     prefetch: int = 4,
-    cache_bytes: int = _CACHE_BYTES,
+    cache_bytes: int = CACHE_BYTES,
 ) -> EvalBatches:
     """Whole images in the order of `indices`, degraded the same way every time (drawn from (seed, name)).
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from medjax.data.augment import resize_all
+from medjax.data.packed import Packed, pack, unpack
 from medjax.types import ConfigError, DataError
 
 Images = dict[str, np.ndarray]
@@ -101,26 +102,27 @@ def multi_hot(record: Record, label_names: Sequence[str]) -> np.ndarray:
 
 
 def cached(source: Source, size: int | None, *, max_bytes: int = 1 << 30) -> Source:
-    """`source` with every image resized once to `size` (None: as stored) and kept in memory as float32.
+    """`source` with every image resized once to `size` (None: as stored) and kept in memory, to the bit: as 8- or 16-bit
+    values where they give the same floats back, else as float32 (see `medjax.data.packed`).
 
-    Decoding and resizing cost several times what the rest of the pipeline does. float32 and not 16 bits, so that a
-    cached run has the same bits as an uncached one. Images beyond `max_bytes` are read each time.
+    Decoding and resizing cost several times what the rest of the pipeline does. Images beyond `max_bytes` are read each time.
     """
-    kept: dict[int, Images] = {}
+    kept: dict[int, dict[str, Packed]] = {}
     used = [0]
 
     def load(i: int) -> Images:
         if i in kept:
-            return dict(kept[i])
+            return {name: unpack(image) for name, image in kept[i].items()}
         images = source.load(i)
         if size is not None:
             images = resize_all(images, size)
-        cost = sum(image.nbytes for image in images.values())
-        if used[0] + cost <= max_bytes:
+        small = {name: pack(image) for name, image in images.items()} if used[0] < max_bytes else {}
+        cost = sum(image.values.nbytes for image in small.values())
+        if small and used[0] + cost <= max_bytes:
             used[0] += cost
-            for image in images.values():
+            for image in (*images.values(), *(p.values for p in small.values())):
                 image.setflags(write=False)
-            kept[i] = images
+            kept[i] = small
         return dict(images)
 
     return replace(source, load=load)
