@@ -80,6 +80,14 @@ def restorer() -> dict:
     return {"name": "restorer", "features": (32, 64, 96), "blocks": (2, 2, 2), "unshuffle": 2}
 
 
+def native(config: ConfigDict) -> None:
+    """A wide restorer on crops at the pixels of the files, for a GPU; its weights take 16 MB."""
+    config.generator = {**restorer(), "features": (48, 96, 160), "blocks": (3, 3, 4)}
+    config.data.update(image_size=512, load_size=0, crop_size=128, crop_align=8, batch_size=32, limit=0, threads=8)
+    config.train.update(precision="bfloat16", steps=60000, epochs=0, ema=0.999, eval_every=5000, save_every=5000)
+    config.train.update(sample_every=20000, log_every=100)
+
+
 def perceptual(**changes: object) -> dict:
     """A loss over the maps of a published network, whose weights the user has (nothing is fetched)."""
     return {

@@ -1,5 +1,5 @@
 """The command line: `medjax train | evaluate | enhance | synthesize | degrade | split | distance | compare |
-import-weights | export-weights | inspect`.
+import-weights | export-weights | export | inspect`.
 
 `main(argv)` returns the exit status: 0; 1 for data, files and checkpoints that cannot be used or where some file failed;
 2 for a wrong flag, config or combination. Errors are one sentence on stderr.
@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from medjax import __version__, cli_compare, cli_led, cli_synthesize, set_cpu_flags
+from medjax import __version__, cli_compare, cli_export, cli_led, cli_synthesize, set_cpu_flags
 from medjax.types import ConfigError, MedjaxError
 
 _DRAWN = ("sampler", "steps", "start", "enhancer", "condition")  # flags of `enhance` that are for runs of diffusion
@@ -62,21 +62,24 @@ def _evaluate(args: argparse.Namespace, overrides: list[str]) -> int:
 
 
 def _enhance(args: argparse.Namespace, overrides: list[str]) -> int:
-    from medjax.build import config, evaluation, volumes
+    from medjax.build import config, evaluation, named, volumes
 
+    if args.models and not args.model:
+        raise ConfigError("--models=DIR is the folder of --model=NAME")
+    run = named.find(args.model, args.models or "") if args.model else args.workdir
     common = {"which": args.checkpoint, "overwrite": args.overwrite, "deidentify": args.deidentify}
-    volumetric = config.read(args.workdir).data.source in volumes.VOLUMETRIC if args.workdir.is_dir() else False
+    volumetric = config.read(run).data.source in volumes.VOLUMETRIC if run.exists() else False
     sampling = {name: getattr(args, name) for name in _DRAWN if getattr(args, name) is not None}
-    if volumetric and (args.scale or args.tile or args.samples or sampling):
-        flags = ", ".join(f"--{name}" for name in ("scale", "tile", "samples", *_DRAWN))
+    if volumetric and (args.scale or args.tile or args.batch or args.samples or sampling):
+        flags = ", ".join(f"--{name}" for name in ("scale", "tile", "batch", "samples", *_DRAWN))
         raise ConfigError(f"{flags} are for images; this run takes volumes")
     if not volumetric and args.plane:
         raise ConfigError("--plane is for volumes; this run takes images")
     if volumetric:
-        outcome = volumes.enhance(args.workdir, args.inputs, args.output, plane=args.plane, **common)
+        outcome = volumes.enhance(run, args.inputs, args.output, plane=args.plane, **common)
     else:
-        options = {"scale": args.scale, "tile": args.tile, "num_samples": args.samples, "sampling": sampling}
-        outcome = evaluation.enhance(args.workdir, args.inputs, args.output, **options, **common)
+        options = {"scale": args.scale, "tile": args.tile, "batch": args.batch, "num_samples": args.samples}
+        outcome = evaluation.enhance(run, args.inputs, args.output, sampling=sampling, **options, **common)
     print(f"{len(outcome.written)} {'volumes' if volumetric else 'images'} written to {args.output}")
     for _, reason in outcome.failed:
         print(f"medjax: {reason}", file=sys.stderr)
@@ -142,10 +145,14 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("enhance", _enhance, "Enhance files and folders: any size, same format, depth and range out.")
     sub.add_argument("inputs", nargs="+", type=Path, metavar="INPUT")
-    sub.add_argument("--workdir", required=True, type=Path)
+    by = sub.add_mutually_exclusive_group(required=True)
+    by.add_argument("--workdir", type=Path)
+    by.add_argument("--model", metavar="NAME", help="exported weights, NAME.safetensors, instead of a workdir")
+    sub.add_argument("--models", metavar="DIR", help="where NAME lies (default: $MEDJAX_MODELS, or the checkout's own)")
     sub.add_argument("--output", required=True, type=Path)
     sub.add_argument("--scale", choices=("trained", "native"), default="", help="pixel grid (default: that of training)")
     sub.add_argument("--tile", type=int, default=0, help="side of the tiles at --scale=native")
+    sub.add_argument("--batch", type=int, default=0, help="tiles at once (default 4; 1 where every image is one tile)")
     sub.add_argument("--samples", type=int, default=0, help="draws behind a standard-deviation map beside each image")
     sub.add_argument("--sampler", help="of a run of diffusion: ddpm, ddim or dpm2m (default: that of its config)")
     sub.add_argument("--steps", type=int, help="of a run of diffusion: calls of the denoiser for an image")
@@ -173,6 +180,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_comparisons(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Sets and runs side by side; weights in and out."""
     cli_compare.add_commands(command)
+    cli_export.add_commands(command)
 
     sub = command("import-weights", _import_weights, "Make a workdir of a published or your own PyTorch model.")
     sub.add_argument("file", type=Path, metavar="FILE", help=".safetensors, .npz, or .pth where torch is installed")

@@ -10,6 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from medjax import formats, inference
+from medjax.build import enlarging
 from medjax.inference import deviation_image, drawn_image, enhance_files, enhance_image, plan
 from medjax.tiling import blended, reflected, tiles_along
 from medjax.types import ConfigError, DataError
@@ -336,3 +337,26 @@ def test_files_are_the_mean_of_draws_with_a_map_beside(folder, tmp_path):
     assert abs(np.median(np.asarray(Image.open(tmp_path / "out" / "a_std.tiff"))) - 655) < 40
     single = enhance_files(None, [folder / "a.png"], tmp_path / "one", **options)
     assert [p.name for p in single.written] == ["a.png"] and not single.maps
+
+
+def test_tiles_of_a_network_do_not_depend_on_their_batch(quick_compile):
+    """Three tiles at once, the last batch filled up, give what one by one gives, to float32 rounding."""
+    import jax
+
+    from medjax.models.restorer import Restorer
+
+    net, x = Restorer(features=(4, 4), blocks=(1, 1)), np.zeros((1, 32, 32, 1), np.float32)
+    drawn = jax.tree.map(lambda leaf: leaf + 0.05, net.init(jax.random.key(0), x))  # a fresh one's last layer is zero
+    predict, image = jax.jit(lambda x: net.apply(drawn, x)), picture(48, 60)
+    one, three = (enhance_image(predict, image, tile=32, overlap=4, blend=4, align=4, batch_size=b) for b in (1, 3))
+    np.testing.assert_allclose(three, one, atol=2e-6)
+    assert np.abs(one - image).max() > 0.01
+
+
+def test_a_batch_holds_no_copies_where_every_image_is_one_tile(tmp_path):
+    for name, size in (("small", (20, 30)), ("large", (20, 80))):
+        Image.fromarray(np.zeros(size, np.uint8)).save(tmp_path / f"{name}.png")
+    at_once = lambda name, **options: enlarging.tiles_at_once([tmp_path / name], tmp_path / "out", tile=64, **options)
+    assert (at_once("small.png"), at_once("large.png"), at_once("small.png", batch=7)) == (1, 4, 7)
+    with pytest.raises(ConfigError, match="at least 1 tile, not -1"):
+        at_once("small.png", batch=-1)

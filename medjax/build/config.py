@@ -168,8 +168,13 @@ def write(config: ConfigDict, workdir: Path, **resolved: Any) -> None:
     replace(workdir / "config.json", json.dumps(content, indent=2) + "\n")
 
 
+def holds_run(path: str | Path) -> bool:
+    """Whether `path` is a workdir of a run, or a file of exported weights, which tells of its run."""
+    return Path(path).suffix == ".safetensors" or (Path(path) / "config.json").exists()
+
+
 def read(workdir: str | Path) -> ConfigDict:
-    """The config of a run. Raises CheckpointError where the folder is no workdir."""
+    """The config of a run, by its workdir or a file of its exported weights. Raises CheckpointError where that is neither."""
     return _stored(workdir)["config"]
 
 
@@ -182,15 +187,28 @@ def resolved(workdir: str | Path) -> dict[str, Any]:
 
 
 def _stored(workdir: str | Path) -> dict[str, Any]:
-    """What `write` wrote."""
-    path = Path(workdir) / "config.json"
+    """What `write` wrote, or into the metadata of exported weights `named.metadata_of`."""
+    path = Path(workdir)
+    if path.suffix != ".safetensors":
+        path = path / "config.json"
     if not path.exists():
         raise CheckpointError(f"{workdir} is no workdir of a run: it has no config.json")
+    text = _text(path)
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(text)
         return {**content, "config": ConfigDict(_with_defaults(_with_tuples(content["config"])))}
     except (ValueError, KeyError) as error:
         raise CheckpointError(f"{path} cannot be read as a run's config ({error})") from error
+
+
+def _text(path: Path) -> str:
+    if path.suffix != ".safetensors":
+        return path.read_text()
+    from medjax.weights.files import told
+
+    if "run" not in (found := told(path)):
+        raise CheckpointError(f"{path} does not tell what run its weights are of, as files of medjax export-weights do")
+    return found["run"]
 
 
 def _with_defaults(stored: dict[str, Any]) -> dict[str, Any]:

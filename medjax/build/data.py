@@ -133,7 +133,7 @@ def fixed_canvas(config: ConfigDict, workdir: str | Path | None) -> ConfigDict:
     """`config` with the field of view that the run in `workdir` found, where the config leaves it to the data: a canvas
     must not change with the other files of a folder.
     """
-    known = configs.resolved(workdir).get("fov_mm") if workdir and (Path(workdir) / "config.json").exists() else None
+    known = configs.resolved(workdir).get("fov_mm") if workdir and configs.holds_run(workdir) else None
     if known is None or config.data[config.data.source].get("fov_mm", None) != 0:
         return config
     config = config.copy_and_resolve_references()

@@ -20,11 +20,12 @@ from medjax.types import ConfigError, MedjaxError
 
 ALIGN = 16
 TILE = 256  # pixels of the input, for files larger than the inputs of training
+AT_ONCE = 4  # tiles of one image
 _ALIKE = 1.25  # sizes that differ by less show structures of much the same size
 
 
 def options_of(
-    config: ConfigDict, inputs: Sequence[str | Path], output: str | Path, *, scale: str = "", tile: int = 0
+    config: ConfigDict, inputs: Sequence[str | Path], output: str | Path, *, scale: str = "", tile: int = 0, batch: int = 0
 ) -> dict[str, Any]:
     """What `inference.enhance_files` is to be told, beside the model, so that outputs have `config.data.scale` times the
     pixels of their inputs along both sides: scale, factor and how tiles are laid.
@@ -45,15 +46,27 @@ def options_of(
             f"{c.image_size} x {c.image_size}: structures in them are larger or smaller than any it has seen",
             stacklevel=3,
         )
-    return {"scale": "native", "factor": c.scale, **_tiles(max((max(size) for size in found), default=side), side, tile)}
+    return {"scale": "native", "factor": c.scale, **_tiles(max((max(size) for size in found), default=side), side, tile, batch)}
 
 
-def _tiles(largest: int, side: int, tile: int = 0) -> dict[str, int]:
+def tiles_at_once(inputs: Sequence[str | Path], output: str | Path, *, tile: int, batch: int = 0) -> int:
+    """How many tiles go through a model together: `batch`, or for 0 as many as `AT_ONCE`, and 1 where no file is larger than a
+    tile, because a batch is filled up with copies. Raises ConfigError for a negative number, and as `inference.plan` does.
+    """
+    if batch < 0:
+        raise ConfigError(f"a batch has at least 1 tile, not {batch}")
+    if batch:
+        return batch
+    found = _sizes(path for path, _ in inference.plan(inputs, output))
+    return 1 if found and max(max(size) for size in found) <= tile else AT_ONCE
+
+
+def _tiles(largest: int, side: int, tile: int = 0, batch: int = 0) -> dict[str, int]:
     """One piece where the `largest` side of all images is no longer than the `side` scored or a tile, else tiles."""
     grid = -(-side // ALIGN) * ALIGN
     if not tile and largest <= grid:
         return {"tile": grid, "overlap": 0, "blend": 0, "batch_size": 1}
-    return {"tile": tile or max(grid, TILE), "batch_size": 4}
+    return {"tile": tile or max(grid, TILE), "batch_size": batch or AT_ONCE}
 
 
 def _sizes(paths: Iterable[Path]) -> list[tuple[int, int]]:

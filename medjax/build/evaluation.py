@@ -204,6 +204,7 @@ def enhance(
     *,
     scale: str = "",
     tile: int = 0,
+    batch: int = 0,
     num_samples: int = 0,
     sampling: Mapping[str, Any] | None = None,
     which: str = "best",
@@ -211,8 +212,9 @@ def enhance(
     deidentify: bool = False,
     progress: bool = True,
 ) -> inference.Outcome:
-    """Enhance files and folders of images by a trained run; see `inference.enhance_files`.
+    """Enhance files and folders of images by a trained run, or by weights exported from one; see `inference.enhance_files`.
 
+    batch: tiles at once, see `enlarging.tiles_at_once`.
     sampling: of a run of diffusion how images are drawn, where that is not as the run's config says: fields of
     `diffusion.SAMPLING`. Its images are means of `num_samples` draws, or of as many as the config says.
 
@@ -226,8 +228,9 @@ def enhance(
     check_samples(model.config, num_samples)
     sample = model.sample()
     grid = {"scale": scale or ("trained" if c.load_size else "native"), "tile": tile or max(c.crop_size, 256)}
+    grid["batch_size"] = enlarging.tiles_at_once(inputs, output, tile=grid["tile"], batch=batch)
     if c.scale > 1:
-        grid = enlarging.options_of(model.config, inputs, output, scale=scale, tile=tile)
+        grid = enlarging.options_of(model.config, inputs, output, scale=scale, tile=tile, batch=batch)
     elif grid["scale"] == "native" and c.load_size:
         warnings.warn(
             f"{workdir} was trained on images resized to {c.load_size} pixels, not on native crops: structures at native "

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from medjax import weights
 from medjax.build import config as configs
-from medjax.build import networks
+from medjax.build import named, networks
 from medjax.build.published import BASE, NETWORK
 from medjax.checkpoint import Checkpoints
 from medjax.state import Net, check_same_tree
@@ -149,28 +149,32 @@ def _save_weights(workdir: Path, nets: dict[str, Net]) -> None:
 # ------------------------------------------------------------------------------------------------------------- export
 
 
-def export(workdir: str | Path, file: str | Path, *, which: str = "best", net: str = "generator") -> Path:
+def export(workdir: str | Path, file: str | Path, *, which: str = "best", net: str = "") -> Path:
     """Write a run's network as safetensors with a model card beside; returns the card.
 
+    net: "" is the one that predicts. The file's metadata tell of the run, so that `medjax enhance --model` takes it.
     The U-Net, the ResNet generator, the PatchGAN, RRDBNet and SRResNet get the published names and load in the public
     repositories; others the names they have here. Raises ConfigError for a net that the run does not have.
     """
     config = configs.read(workdir)
     with Checkpoints(workdir, best=config.train.best, read_only=True) as checkpoints:
         step, found = checkpoints.weights(which)
+    net = net or networks.method(config).averaged[0]
     if net not in found:
         raise ConfigError(f"{workdir} has no net called {net!r}; it has {', '.join(found)}")
     params, stats = found[net]
-    variables, section, path = {"params": params, **stats}, config[net].to_dict(), Path(file)
+    held = net if net in config else "discriminator" if net.startswith("d_") else "generator"  # CycleGAN has two of each
+    variables, section, path = {"params": params, **stats}, config[held].to_dict(), Path(file)
+    told = named.metadata_of(config, configs.resolved(workdir), net=net, step=step)
     facts, network = _facts(config, configs.resolved(workdir), step), NETWORK.get(section["name"], "")
     if network in ("rrdb", "srresnet"):
         section.setdefault("scale", config.data.scale if config.data.scale > 1 else 4)
     if network and _is_published(section):
         options = _options(network, section, params)
-        return weights.export(path, variables, weights.TRAINED[network], options=options, facts=facts)
+        return weights.export(path, variables, weights.TRAINED[network], options=options, facts=facts, metadata=told)
     state = {".".join(p): a for p, a in flatten_dict(variables).items()}
     options = {k: v for k, v in section.items() if k != "name"}
-    return write(path, state, architecture=f"medjax {section['name']}, Flax layout", options=options, facts=facts)
+    return write(path, state, architecture=f"medjax {section['name']}, Flax layout", options=options, facts=facts, metadata=told)
 
 
 def _is_published(section: dict[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from medjax.build import config as configs
 from medjax.build import data as build_data
-from medjax.build import diffusion, networks
+from medjax.build import diffusion, named, networks
 from medjax.build.training import set_up_jax
 from medjax.checkpoint import Checkpoints, load_into
 from medjax.data.degrade import prefiltered
@@ -56,15 +56,19 @@ def load(
 ) -> Model:
     """The `best` or `latest` checkpoint of a run; nets named in `optional` are left out where it has none of them.
 
+    workdir: of a run, or a file of the weights that one exported, which holds the net that predicts and no other.
     sampling: of a run of diffusion fields of `config.method` that say how images are drawn, instead of the run's own.
     Raises CheckpointError where there is none that can be read, and none of an enhancer that images are drawn with.
     """
     workdir = Path(workdir)
-    if not workdir.is_dir():
+    if not workdir.exists():
         raise CheckpointError(f"the workdir {workdir} is absent")
     config = diffusion.resampled(build_data.fixed_canvas(configs.read(workdir), workdir), sampling or {})
-    with Checkpoints(workdir, best=config.train.best, read_only=(workdir / "checkpoints").is_dir()) as checkpoints:
-        step, weights = checkpoints.weights(which)
+    if workdir.is_file():
+        step, weights = named.weights_of(workdir)
+    else:
+        with Checkpoints(workdir, best=config.train.best, read_only=(workdir / "checkpoints").is_dir()) as checkpoints:
+            step, weights = checkpoints.weights(which)
     plain = config.copy_and_resolve_references()
     plain.train.ema = 0.0  # the weights read are the average already
     if "perceptual" in plain.method:
@@ -76,7 +80,8 @@ def load(
     objective = networks.objective(plain, num_steps=1)
     set_up_jax(config)  # after what the objective may load
     state = jax.eval_shape(objective.init, jax.random.key(0), blank(config))
-    state = state._replace(nets={n: net for n, net in state.nets.items() if n in weights or n not in optional})
+    left_out = state.nets if workdir.is_file() else optional
+    state = state._replace(nets={n: net for n, net in state.nets.items() if n in weights or n not in left_out})
     return Model(config, objective, load_into(state, weights, origin=str(workdir)), step)
 
 

@@ -46,6 +46,11 @@ def origin_sha256(path: str | Path) -> str:
     return told or sha256(path)
 
 
+def told(path: str | Path) -> dict[str, str]:
+    """The metadata of a .safetensors file. Raises CheckpointError where it cannot be read."""
+    return _safetensors(Path(path), tensors=False)[1]
+
+
 class AbsentError(CheckpointError):
     """Weights that are not there, or that nothing installed here reads."""
 

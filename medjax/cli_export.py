@@ -1,0 +1,51 @@
+"""`medjax export`: its flags, and what it runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from medjax.types import ConfigError
+
+TEXT = "Write a run's prediction for one shape as a program that jax runs without Flax and without medjax's networks."
+
+
+def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The command with its flags; `command(name, run, text)` makes a parser."""
+    sub = command("export", run, TEXT)
+    sub.add_argument("--workdir", required=True, type=Path)
+    sub.add_argument("--shape", required=True, metavar="HEIGHT,WIDTH", help="of the images, in pixels")
+    sub.add_argument("--output", required=True, type=Path, metavar="FILE", help="the program; FILE.json tells what it is")
+    sub.add_argument("--batch", type=int, default=1, help="images at once (default 1)")
+    sub.add_argument("--platforms", default="", help="cpu, cuda, rocm, tpu, with commas between (default: this machine's)")
+    sub.add_argument("--checkpoint", choices=("best", "latest"), default="best")
+    sub.add_argument("--overwrite", action="store_true", help="replace an earlier program")
+
+
+def run(args: argparse.Namespace, overrides: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    shape = _shape(args.shape)
+    from medjax.build import exporting
+    from medjax.exported import beside
+
+    about = exporting.export_run(
+        args.workdir,
+        args.output,
+        shape=shape,
+        batch=args.batch,
+        platforms=[name.strip() for name in args.platforms.split(",") if name.strip()],
+        which=args.checkpoint,
+        overwrite=args.overwrite,
+    )
+    size, where = about["bytes"] / 1e6, " and ".join(about["platforms"])
+    print(f"written: {args.output} ({size:.1f} MB, for {where}) and {beside(args.output)}")
+    return 0
+
+
+def _shape(text: str) -> tuple[int, int]:
+    try:
+        height, width = (int(word) for word in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--shape reads HEIGHT,WIDTH, two whole numbers, not {text!r}") from None
+    return height, width
