@@ -1,12 +1,13 @@
 """One command for a machine with a GPU: does everything run, does a run resume to the same bits, how fast is the step?
 
-    python -m experiments.gpu_check [--output=gpu_check.json] [--minutes=8]
+    python -m experiments.gpu_check [--output=gpu_check.json] [--minutes=30] [--reduced]
 
-In under eight minutes: every config's `tiny` variant trained on phantoms; one of those runs cut back to an earlier
-checkpoint, resumed in a fresh process and compared to the bit (with deterministic kernels); the `paper` step of pix2pix at
-batch 1, 16 and 64 in float32 and bfloat16, as a share of the device's peak and of the least time it could take; memory.
-A table comes last; the exit status is 1 if anything failed. Nothing is downloaded. On a CPU, or with --quick, the check is
-reduced: tiny networks and batch 2 in float32. What --minutes leaves no time for is skipped, and the table says so.
+In under half an hour: every config's `tiny` variant trained on phantoms; one of those runs cut back to an earlier checkpoint,
+resumed in a fresh process and compared to the bit (with deterministic kernels); then the published models' training steps and
+draws in bfloat16 and float32, with kernels as fast as they come, as a share of the device's peak and of the least time they could
+take (`experiments.benchmarks.roofline`); memory. A table comes last; the exit status is 1 if anything failed. Nothing is
+downloaded. On a CPU, or with --reduced, the check is reduced: tiny networks and batch 2. What --minutes leaves no time for is
+skipped, and the table says so.
 """
 
 from __future__ import annotations
@@ -26,18 +27,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarks import devices, train_step
+from experiments.benchmarks import roofline
 from experiments.benchmarks.workers import WorkerError, environment
 from medjax.build import config as configs
 from medjax.types import ConfigError, MedjaxError
 from medjax.writers import read_metrics
 
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
-ASSUMPTION = (
-    f"floor: the longer of {devices.PIX2PIX_FLOP / 1e9:.1f} GFLOP per image at {devices.ATTAINABLE:.0%} of the attainable rate "
-    f"and Adam's {devices.ADAM_BYTES} bytes per parameter; float32 products are taken to run as TF32 where the chip has it"
-)
-_REDUCED = "reduced: tiny networks, batch 2, float32; these times say nothing about the published sizes"
+_REDUCED = "reduced: tiny networks, batch 2; these times say nothing about the published sizes"
 
 
 # ------------------------------------------------------------------------------- what runs in a process of its own
@@ -147,27 +144,10 @@ def resume(name: str, workdir: Path, whole: dict[str, Any], deterministic: bool)
     return {"figures": f"resumed at step {steps[0]} of {again['steps']}: state and metrics equal to the bit"}
 
 
-def timed(config: str, batch: int, precision: str) -> dict[str, Any]:
-    """Time of one config's step, beside its floor where the device is known and the config is the published one."""
-    row = train_step.measure(config, batch=batch, precision=precision, slices=3, seconds=0.5)[0]
-    if not row["finite"]:
-        raise MedjaxError(f"a loss is not finite after {row['steps']} steps: {row['terms']}")
-    low, high = row["ms_range"]
-    parts = [f"{row['ms']:.2f} ms ({low:.2f}-{high:.2f})", f"{row['images_per_second']:.0f} images/s"]
-    if "peak_share" in row:
-        parts.append(f"{row['peak_share']:.1%} of peak")
-    if config == "pix2pix_cxr:paper":
-        floor = devices.floor_seconds(
-            row["device_kind"], precision, flop=batch * devices.PIX2PIX_FLOP, parameters=sum(row["parameters"].values())
-        )
-        if floor:
-            row |= {"floor_ms": 1000 * floor, "floor_share": 1000 * floor / row["ms"]}
-            parts.append(f"floor {row['floor_ms']:.2f} ms, {row['floor_share']:.0%} of it reached")
-    memory = row["device_mb"] or (row["program_mb"] or {}).get("total") or row["rss_mb"]
-    parts += [f"compile {row['compile_s']:.0f} s", f"{memory / 1000:.2f} GB"]
-    if row["recompiled"]:
-        raise MedjaxError(f"the step was compiled again {row['recompiled']} times; " + ", ".join(parts))
-    return {"figures": ", ".join(parts), "step": row}
+def timed(case: roofline.Case, precision: str) -> dict[str, Any]:
+    """One row of the table of published models."""
+    row = roofline.measure(case, precision, seconds=0.5)
+    return {"figures": roofline.figures(row), "step": row}
 
 
 def run(names: Sequence[str], *, quick: bool, minutes: float) -> dict[str, Any]:
@@ -178,7 +158,7 @@ def run(names: Sequence[str], *, quick: bool, minutes: float) -> dict[str, Any]:
     quick = quick or not on_gpu
     kind = about["device_kind"] + (f", {about['memory_gb']:.0f} GB" if about["memory_gb"] else "")
     print(f"{kind} ({about['platform']}); {' '.join(f'{k} {v}' for k, v in about['versions'].items())}")
-    notes = [ASSUMPTION] if on_gpu else [f"no GPU was found: this ran on {about['platform']}"]
+    notes = list(roofline.NOTES) if on_gpu else [f"no GPU was found: this ran on {about['platform']}"]
     notes += [_REDUCED] if quick else []
     flags = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip() if on_gpu else os.environ.get("XLA_FLAGS", "")
     main_config = "pix2pix_cxr" if "pix2pix_cxr" in names else names[0]
@@ -188,13 +168,12 @@ def run(names: Sequence[str], *, quick: bool, minutes: float) -> dict[str, Any]:
             whole = row.pop("run", None)
             if name == main_config and whole:
                 report.check(f"resume {name}:tiny", partial(resume, name, Path(folder) / name, whole, on_gpu))
-    cases = [("tiny", 2, "float32")] if quick else [("paper", b, p) for p in ("float32", "bfloat16") for b in (1, 16, 64)]
     needs = 0.0
-    for variant, batch, precision in cases:
-        config = f"{main_config}:{variant}"
-        title = f"step {config} batch {batch} {precision}"
-        row = report.check(title, partial(timed, config, batch, precision), needs=needs)
-        needs = max(needs, row["seconds"])
+    for precision in roofline.PRECISIONS:
+        for case in roofline.REDUCED if quick else roofline.PUBLISHED:
+            if case.config.partition(":")[0] in names:
+                row = report.check(roofline.title(case, precision), partial(timed, case, precision), needs=needs)
+                needs = max(needs, row["seconds"])
     print("\n" + report.table() + "\n" + "\n".join(notes))
     return {"check": "gpu", "quick": quick, **about, "rows": report.rows, "notes": notes,
             "seconds": time.monotonic() - report.start}  # fmt: skip
@@ -203,9 +182,9 @@ def run(names: Sequence[str], *, quick: bool, minutes: float) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the check; 1 if anything failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the reduced form, which is what a CPU always gets")
-    parser.add_argument("--minutes", type=float, default=8.0, help="no check starts that would end later")
-    parser.add_argument("--configs", help="configs for the smoke runs, separated by commas (default: all)")
+    parser.add_argument("--reduced", "--quick", action="store_true", dest="quick", help="which is what a CPU always gets")
+    parser.add_argument("--minutes", type=float, default=30.0, help="no check starts that would end later")
+    parser.add_argument("--configs", help="only these configs, separated by commas (default: all)")
     parser.add_argument("--output", type=Path, help="write everything as JSON")
     args = parser.parse_args(argv)
     names = args.configs.split(",") if args.configs else configs.names()

@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from medjax import set_cpu_flags
 from medjax.build import config as configs
-from medjax.build import evaluation, importing, named, training
 from medjax.files import replace
 from medjax.types import ConfigError, MedjaxError
 
@@ -32,6 +32,8 @@ def make(
 
     Raises ConfigError where the weights would be larger than `MOST_BYTES`, and as training and scoring do.
     """
+    from medjax.build import evaluation, importing, named, training  # and with them jax, once its flags are set
+
     run = workdir / f"{name}_{variant}"
     training.train(configs.get(f"{name}:{variant}", overrides), run, say=say)
     scores = evaluation.score_run(run, progress=configs.read(run).train.progress)
@@ -58,9 +60,9 @@ def table(scores: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make every model; the exit status."""
-    from medjax.cli import set_cpu_flags
-
     set_cpu_flags()
+    from medjax.build import named
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=named.folder_of(), help="the folder of models (default: %(default)s)")

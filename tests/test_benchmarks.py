@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import gpu_check
-from experiments.benchmarks import cases, devices, inference, sampling, side_by_side, train_step
+from experiments.benchmarks import cases, devices, inference, roofline, sampling, side_by_side, startup, train_step
 from experiments.benchmarks.workers import Worker, WorkerError, environment
 from medjax.build import config as configs
 from medjax.build import diffusion, networks
@@ -61,6 +61,67 @@ def test_flop_of_the_published_step_as_xla_counts_it():
     state = jax.eval_shape(objective.init, key, batch)
     flops = jax.jit(one_step(objective)).lower(state, batch, key).cost_analysis()["flops"]
     assert flops == pytest.approx(devices.PIX2PIX_FLOP, rel=0.05)
+
+
+def row_of(**known):
+    usual = {"device_kind": "NVIDIA H200", "precision": "bfloat16", "task": "train", "calls": 1, "parameters": {"g": 1000}}
+    return {**usual, **known}
+
+
+def test_a_row_stands_beside_the_peak_and_the_floor_of_its_device():
+    """By hand for an H200: 989 TFLOP/s on paper, 790 and 4.3 TB/s attained, of which 40% is the floor."""
+    step = roofline.beside(row_of(gflop=64 * 82.5, ms=25.0, tflops=64 * 82.5 / 25))
+    assert step["floor_ms"] == pytest.approx(16.71, abs=0.01) and step["floor_of"] == "arithmetic"
+    assert step["floor_share"] == pytest.approx(0.668, abs=0.001) and step["peak_share"] == pytest.approx(0.2135, abs=1e-4)
+    # Sampling reads the weights once for every call: 18 million in 1000 calls are 16.7 ms, the arithmetic of one image more.
+    sampled = row_of(task="sample", calls=1000, parameters={"denoiser": 18_000_000}, ms=1000.0, tflops=1.0)
+    assert roofline.beside({**sampled, "gflop": 1.0})["floor_ms"] == pytest.approx(1000 * 18e6 * 4 * 1000 / 4.3e12)
+    assert roofline.beside({**sampled, "gflop": 185e3 * 16})["floor_ms"] == pytest.approx(9367, abs=1)
+    assert roofline.beside(row_of(device_kind="cpu", gflop=1.0, ms=1.0, tflops=1.0)) == {}
+    assert roofline.beside(row_of(device_kind="Tesla T4", gflop=1.0, ms=1.0, tflops=1.0)) == {}, "it has no bfloat16"
+
+
+def test_the_published_rows_are_configs_that_there_are():
+    for case in (*roofline.PUBLISHED, *roofline.REDUCED):
+        config = configs.get(case.config, [*case.overrides, f"data.batch_size={case.batch}"])
+        assert case.calls == (config.method.steps if case.task == "sample" else 1), case.name
+    assert {case.config for case in roofline.PUBLISHED} == {case.config.replace("tiny", "paper") for case in roofline.REDUCED}
+
+
+@pytest.mark.slow
+def test_the_table_runs_reduced(tmp_path):
+    assert roofline.main(["--reduced", "--slices=1", "--seconds=0.1", f"--output={tmp_path / 'deep' / 'table.json'}"]) == 0
+    result = json.loads((tmp_path / "deep" / "table.json").read_text())
+    assert len(result["rows"]) == 2 * len(roofline.REDUCED) and result["reduced"] and not result["failed"]
+    draws = [row for row in result["rows"] if row["task"] == "sample"]
+    assert all(row["calls"] == 3 and row["gflop"] > 0 and row["finite"] for row in draws)
+
+
+# --------------------------------------------------------------------------------------------------------- startup
+
+
+def test_parts_of_a_start_are_what_its_process_did():
+    """A command at 100 s: 2 s to be imported, 3 for data, and a trace within another that is not counted twice."""
+    marks = {"command": 100.0, "imported": 102.0, "first_step": 112.0, "second_step": 112.25}
+    events = [("trace", 105.2, 105.7), ("trace", 105.0, 106.5), ("compile", 107.0, 111.0), ("compile", 111.25, 111.75),
+              ("lower", 106.5, 106.75)]  # fmt: skip
+    parts = startup.parts_of(marks, {"data": 3.0}, events)
+    assert parts == pytest.approx({
+        "total_s": 12.0, "import_s": 2.0, "data_s": 3.0, "trace_s": 1.5, "lower_s": 0.25, "compile_s": 4.5, "rest_s": 0.75,
+        "next_step_s": 0.25,
+    })  # fmt: skip
+
+
+@pytest.mark.slow
+def test_startup_is_measured_cold_and_warm(tmp_path):
+    words = ["--config=restorer_cxr:tiny", "--repeats=1", f"--output={tmp_path / 'deep' / 'startup.json'}"]
+    assert startup.main(words) == 0
+    result = json.loads((tmp_path / "deep" / "startup.json").read_text())
+    assert result["benchmark"] == "startup" and [row["cache"] for row in result["rows"]] == ["cold", "warm"]
+    cold, warm = result["rows"]
+    assert cold["cache_hits"] == [0] and warm["cache_hits"][0] > 0
+    assert warm["parts"]["compile_s"]["median"] < cold["parts"]["compile_s"]["median"]
+    assert cold["parts"]["total_s"]["median"] > cold["parts"]["import_s"]["median"] > 0 and cold["rss_mb"] > 100
 
 
 # ------------------------------------------------------------------------------------------------------ train_step
@@ -157,12 +218,14 @@ def test_environment_is_put_back(monkeypatch):
 
 @pytest.mark.slow
 def test_gpu_check_in_its_reduced_form(tmp_path, capsys):
-    assert gpu_check.main(["--quick", "--configs=restorer_cxr", f"--output={tmp_path / 'gpu.json'}"]) == 0
+    assert gpu_check.main(["--reduced", "--configs=pix2pix_cxr,led_diffusion", f"--output={tmp_path / 'gpu.json'}"]) == 0
     result = json.loads((tmp_path / "gpu.json").read_text())
     assert [(row["check"].split()[0], row["result"]) for row in result["rows"]] == [
-        ("smoke", "ok"), ("resume", "ok"), ("step", "ok"),
+        ("smoke", "ok"), ("resume", "ok"), ("smoke", "ok"), *[("step", "ok"), ("step", "ok"), ("draw", "ok")] * 2,
     ]  # fmt: skip
     assert "equal to the bit" in result["rows"][1]["figures"]
+    steps = [row["step"] for row in result["rows"] if "step" in row]
+    assert [row["precision"] for row in steps] == ["bfloat16"] * 3 + ["float32"] * 3 and all(row["tflops"] > 0 for row in steps)
     printed = capsys.readouterr().out
     assert result["quick"] and "reduced" in printed
     if result["platform"] == "cpu":
