@@ -175,7 +175,7 @@ def run(names: Sequence[str], *, quick: bool, minutes: float) -> dict[str, Any]:
                 row = report.check(roofline.title(case, precision), partial(timed, case, precision), needs=needs)
                 needs = max(needs, row["seconds"])
     print("\n" + report.table() + "\n" + "\n".join(notes))
-    return {"check": "gpu", "quick": quick, **about, "rows": report.rows, "notes": notes,
+    return {"benchmark": "gpu_check", "quick": quick, **about, "rows": report.rows, "notes": notes,
             "seconds": time.monotonic() - report.start}  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import gpu_check
-from experiments.benchmarks import cases, devices, inference, roofline, sampling, side_by_side, startup, train_step
+from experiments.benchmarks import cases, devices, inference, report_tables, roofline, sampling, side_by_side, startup, train_step
 from experiments.benchmarks.workers import Worker, WorkerError, environment
 from medjax.build import config as configs
 from medjax.build import diffusion, networks
@@ -110,6 +110,19 @@ def test_parts_of_a_start_are_what_its_process_did():
         "total_s": 12.0, "import_s": 2.0, "data_s": 3.0, "trace_s": 1.5, "lower_s": 0.25, "compile_s": 4.5, "rest_s": 0.75,
         "next_step_s": 0.25,
     })  # fmt: skip
+
+
+def test_the_page_shows_starts_and_floors():
+    """A median and its range, a share in percent, a dash for what a CPU has not."""
+    part = {"median": 1.5, "range": [1.0, 2.0]}
+    start = {"config": "a:b", "cache": "cold", "repeats": 3, "rss_mb": 1234.0, "parts": {"total_s": part, "import_s": part}}
+    assert report_tables.startup({"rows": [start]})[2] == "| a:b | cold | 3 | 1.50 [1.00, 2.00] | 1.50 | 1234 |"
+    step = {"name": "DDPM", "batch": 2, "precision": "float32", "ms": 25.0, "ms_range": [24.0, 26.0], "images_per_second": 80.0}
+    known = {**step, "floor_ms": 20.0, "floor_of": "bytes", "floor_share": 0.8, "peak_share": 0.25, "gflop": 10.0, "tflops": 0.4}
+    plain, told = report_tables.roofline({"rows": [step, known]})[2:]
+    assert told == "| DDPM | 2 | float32 | 25.0 [24.0, 26.0] | 80 | 10 | 0.4 | 25.0% | 20 | bytes | 80.0% | - | - |"
+    assert plain == "| DDPM | 2 | float32 | 25.0 [24.0, 26.0] | 80 | - | - | - | - | - | - | - | - |"
+    assert report_tables.checks({"rows": [{"check": "step", "result": "ok", "figures": "x", "step": known}]})[-1] == told
 
 
 @pytest.mark.slow

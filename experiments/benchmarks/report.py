@@ -28,7 +28,8 @@ RENDERERS: dict[str, Renderer] = {
     "precision": tables.precision,
     "data": tables.plain,
     "scaling": tables.plain,
-    "startup": tables.plain,
+    "startup": tables.startup,
+    "roofline": tables.roofline,
     "gpu_check": tables.checks,
     "forms": tables.plain,
 }
@@ -39,6 +40,7 @@ TITLES = {
     "data": "Reading and preparing batches",
     "scaling": "Several devices",
     "startup": "From the command to the first step",
+    "roofline": "The published models on an accelerator",
     "gpu_check": "A GPU",
     "forms": "Forms of convolution",
 }

@@ -114,10 +114,38 @@ def precision(content: Mapping[str, Any]) -> list[str]:
     return [text, "", *table(head, rows)]
 
 
+def startup(content: Mapping[str, Any]) -> list[str]:
+    """Seconds from the command to the first step, and where they go."""
+    parts = [name for name in content["rows"][0]["parts"] if name != "total_s"]
+    head = ("config", "cache", "starts", "to the first step, s", *(p.removesuffix("_s").replace("_", " ") for p in parts), "MB")
+    rows = []
+    for r in content["rows"]:
+        low, high = r["parts"]["total_s"]["range"]
+        total = f"{r['parts']['total_s']['median']:.2f} [{low:.2f}, {high:.2f}]"
+        each = (f"{r['parts'][name]['median']:.2f}" for name in parts)
+        rows.append((r["config"], r["cache"], str(r["repeats"]), total, *each, f"{r['rss_mb']:.0f}"))
+    return table(head, rows)
+
+
+def roofline(content: Mapping[str, Any]) -> list[str]:
+    """The published models' steps and draws, each beside the device's peak and its floor."""
+    head = ("model", "batch", "type", "ms", "images/s", "GFLOP", "TFLOP/s", "of peak", "floor ms", "floor of", "floor / time",
+            "compile s", "device MB")  # fmt: skip
+    share = lambda value: "-" if value is None else f"{value:.1%}"
+    rows = []
+    for r in content["rows"]:
+        rate = tuple(shown(r.get(name)) for name in ("images_per_second", "gflop", "tflops"))
+        floor = (share(r.get("peak_share")), shown(r.get("floor_ms")), shown(r.get("floor_of")), share(r.get("floor_share")))
+        rest = (shown(r.get("compile_s")), shown(r.get("device_mb")))
+        rows.append((r["name"], str(r["batch"]), r["precision"], milliseconds(r), *rate, *floor, *rest))
+    return table(head, rows)
+
+
 def checks(content: Mapping[str, Any]) -> list[str]:
-    """The rows of `experiments.gpu_check`: what was checked, the result, the figures."""
+    """The rows of `experiments.gpu_check`: what was checked, the result, the figures; then the table of the published models."""
     rows = [(r.get("check", "-"), r.get("result", "-"), r.get("figures", r.get("reason", "-"))) for r in content["rows"]]
-    return table(("check", "result", "figures"), rows)
+    steps = [r["step"] for r in content["rows"] if "step" in r]
+    return table(("check", "result", "figures"), rows) + (["", *roofline({"rows": steps})] if steps else [])
 
 
 def plain(content: Mapping[str, Any]) -> list[str]:
