@@ -345,8 +345,8 @@ def test_tiles_of_a_network_do_not_depend_on_their_batch(quick_compile):
 
     from medjax.models.restorer import Restorer
 
-    net, x = Restorer(features=(4, 4), blocks=(1, 1)), np.zeros((1, 32, 32, 1), np.float32)
-    drawn = jax.tree.map(lambda leaf: leaf + 0.05, net.init(jax.random.key(0), x))  # a fresh one's last layer is zero
+    net, x = Restorer(features=(4,), blocks=(1,)), np.zeros((1, 32, 32, 1), np.float32)
+    drawn = jax.tree.map(lambda leaf: leaf + 0.05, jax.jit(net.init)(jax.random.key(0), x))  # a fresh one's last layer is zero
     predict, image = jax.jit(lambda x: net.apply(drawn, x)), picture(48, 60)
     one, three = (enhance_image(predict, image, tile=32, overlap=4, blend=4, align=4, batch_size=b) for b in (1, 3))
     np.testing.assert_allclose(three, one, atol=2e-6)
