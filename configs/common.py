@@ -137,6 +137,8 @@ def train(**changes: object) -> dict:
         "steps": 0,
         "ema": 0.0,  # decay of the average of the generator's weights; 0: none
         "remat": False,  # blocks computed again in the backward pass: less memory, a third more time
+        "devices": 1,  # of each process, that share every batch; 0: all there are
+        "fsdp": False,  # over several devices: large parameters, their moments and averages in parts, no copy on each
         "microbatch": 0,  # gradients averaged over so many images at a time, to hold fewer activations; 0: the whole batch
         "precision": "float32",  # or bfloat16: of the computation; parameters, norms and losses stay float32
         "deterministic": False,  # on a GPU: bit-exact resume at some cost

@@ -18,6 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from medjax import processes
 from medjax.state import Net, TrainState, check_same_tree, weights_of
 from medjax.types import CheckpointError, PyTree
 
@@ -96,7 +97,8 @@ class Checkpoints:
             ) from error
 
     def restore(self, like: TrainState) -> TrainState | None:
-        """The latest state that can be read, in the structure of `like`; None where there is no checkpoint.
+        """The latest state that can be read, in the structure of `like` and laid out as it is, whatever devices the checkpoint
+        was written from; None where there is no checkpoint.
 
         A checkpoint cut short is set aside with a warning and the one before is taken. Raises CheckpointError where
         checkpoints exist and none can be read (nothing is moved then), or where they hold another architecture.
@@ -147,8 +149,10 @@ class Checkpoints:
 
     def _set_aside(self, step: int, error: Exception) -> None:
         aside = self.workdir / f"unreadable_checkpoint_{step}"
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.move(self.workdir / "checkpoints" / str(step), aside)
+        if processes.leads():
+            shutil.rmtree(aside, ignore_errors=True)
+            shutil.move(self.workdir / "checkpoints" / str(step), aside)
+        processes.barrier(f"checkpoint {step} set aside")
         self._manager.reload()
         warnings.warn(
             f"the checkpoint of step {step} cannot be read ({_first_line(error)}); it was moved to {aside} "

@@ -21,8 +21,11 @@ _DRAWN = ("sampler", "steps", "start", "enhancer", "condition")  # flags of `enh
 
 
 def _train(args: argparse.Namespace, overrides: list[str]) -> int:
+    from medjax import processes
     from medjax.build import config, folds, training
 
+    if args.distributed or (args.coordinator, args.processes, args.process) != (None, None, None):
+        processes.join(args.coordinator, args.processes, args.process)
     chosen = config.get(args.config, overrides)
     if args.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, not {args.seeds}")
@@ -140,6 +143,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--workdir", required=True, type=Path, help="where the run is kept")
     sub.add_argument("--seeds", type=int, default=1, help="runs with as many seeds, in WORKDIR/seed_0, ...")
     sub.add_argument("--folds", type=int, default=0, help="cross-validation: as many runs, in WORKDIR/fold_0, ...")
+    sub.add_argument("--distributed", action="store_true", help="one of several processes, as Slurm or Kubernetes started them")
+    sub.add_argument("--coordinator", metavar="HOST:PORT", help="one of several processes: where process 0 listens")
+    sub.add_argument("--processes", type=int, metavar="N", help="how many there are, with --coordinator")
+    sub.add_argument("--process", type=int, metavar="I", help="which of them this is, from 0, with --coordinator")
 
     _evaluate_flags(command("evaluate", _evaluate, "Score a run on a split, beside its input and classical baselines."))
 

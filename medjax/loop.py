@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from medjax import processes
 from medjax.objective import Metrics, Objective, train_step, train_steps
 from medjax.state import TrainState
 from medjax.types import RESIDENT, Batch, Batches, ConfigError, Key, NonFiniteError
@@ -139,7 +140,8 @@ class Log:
 class Stopper:
     """Turns SIGTERM and Ctrl-C into a clean stop after the current step; a second signal acts as usual.
 
-    Use as a context manager and as a hook of period 1; `signal_number` tells afterwards (0: none came).
+    Use as a context manager and as a hook of period 1; `signal_number` tells afterwards (0: none came). Of several processes
+    all stop after the same step when one of them gets SIGTERM, which jax then listens for; Ctrl-C acts as usual.
     """
 
     def __init__(self) -> None:
@@ -147,6 +149,8 @@ class Stopper:
         self._previous: dict[int, Any] = {}
 
     def __call__(self, step: int, state: TrainState, metrics: Metrics) -> bool:
+        if processes.must_stop(step):
+            self.signal_number = signal.SIGTERM
         return bool(self.signal_number)
 
     def _handle(self, number: int, frame: object) -> None:
@@ -154,7 +158,7 @@ class Stopper:
         signal.signal(number, self._previous[number])
 
     def __enter__(self) -> Stopper:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in () if processes.several() else (signal.SIGTERM, signal.SIGINT):
             self._previous[number] = signal.getsignal(number)
             signal.signal(number, self._handle)
         return self

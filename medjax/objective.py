@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from medjax.placement import spread
 from medjax.rng import named
 from medjax.state import Net, TrainState, copy
 from medjax.types import RESIDENT, Array, Batch, ConfigError, Key, PyTree
@@ -116,8 +117,8 @@ def in_parts(batch: PyTree, microbatch: int) -> bool:
 
 
 def parts_of(batch: PyTree, microbatch: int) -> PyTree:
-    """`batch` as `[B / microbatch, microbatch, ...]`."""
-    return jax.tree.map(lambda x: x.reshape(-1, microbatch, *x.shape[1:]), batch)
+    """`batch` as `[B / microbatch, microbatch, ...]`; over several devices each part is spread over all of them."""
+    return spread(jax.tree.map(lambda x: x.reshape(-1, microbatch, *x.shape[1:]), batch), axis=1)
 
 
 def _mean_slope(slope: Callable, params: PyTree, stats: PyTree, batch: PyTree, key: Key, microbatch: int) -> tuple:

@@ -137,6 +137,22 @@ class Writer:
         self.close()
 
 
+class Muted(Writer):
+    """A writer that writes nothing: for all processes of a run but the first."""
+
+    def __init__(self) -> None:
+        pass
+
+    def scalars(self, step: int, split: str, values: Mapping[str, Any], time: Mapping[str, Any] | None = None) -> None:
+        """Nothing."""
+
+    def images(self, step: int, name: str, columns: Mapping[str, Array], *, labels: Sequence[str] = ()) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def _to_bytes(picture: np.ndarray) -> np.ndarray:
     """[0, 1] -> 0..255, a fixed range for every picture; what is not finite is shown black."""
     return np.rint(np.clip(np.nan_to_num(picture, nan=0.0), 0, 1) * 255).astype(np.uint8)

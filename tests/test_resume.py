@@ -16,6 +16,7 @@ import pytest
 from conftest import QUIET
 from helpers import crashed, leaves, values
 
+from medjax import placement
 from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build import networks, training
@@ -143,7 +144,7 @@ def test_init_from_copies_weights_and_restarts_the_average(tiny, long, trained, 
     example = next(build_data.train_batches(config, data)(0))
     objective = networks.objective(config, 12)
     with Checkpoints(tmp_path) as mine, Checkpoints(trained, read_only=True) as theirs:
-        state = training._begin(config, objective, mine, example, said.append)
+        state = training._begin(config, objective, mine, example, placement.mesh_of(1), said.append)
         step, weights = theirs.weights()
     assert said == [f"starting from step {step} of {trained}"] and int(state.step) == 0
     for tree in (state.nets["generator"].params, state.ema["generator"][0]):

@@ -24,7 +24,7 @@ LAYERS = (
     ("data", "baselines"),
     ("losses", "images", "pool", "diffusion", "metrics"),
     ("models",),
-    ("state", "objective"),
+    ("state", "processes", "placement", "objective"),
     ("objectives",),
     ("loop", "checkpoint", "writers", "evaluate", "results", "inference", "outputs", "slicewise", "tiling", "report", "figures",
      "synthesize", "synthetic", "exported"),

@@ -70,7 +70,8 @@ def ratios(content: Mapping[str, Any]) -> list[str]:
     goals = [_verdict(key, group) for key, group in groups.items() if EAGER in group and "ms" in group[EAGER]]
     lines = []
     if goals:
-        head = ("case", "batch", "medjax ms", "torch eager ms", "medjax / eager", "goal", "verdict", "/ channels_last", "/ compile")
+        head = ("case", "batch", "medjax ms", "torch eager ms", "medjax / eager", "goal", "verdict", "/ channels_last",
+                "/ compile")  # fmt: skip
         lines += [*table(head, goals), ""]
     head = ("case", "batch", "type", "implementation", "ms", "CPU ms", "images/s", "GFLOP", "GFLOP/s", "compile s", "process MB",
             "device MB", "of peak")  # fmt: skip

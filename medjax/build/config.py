@@ -20,9 +20,9 @@ from medjax.types import CheckpointError, ConfigError
 
 # Fields that change where or how fast a run goes, but not what it computes.
 FREE_FIELDS = (
-    "data.root", "data.threads", "data.verify", "train.remat", "train.progress", "train.tensorboard", "train.compilation_cache",
-    "init_from", "evaluation.baselines", "evaluation.samples", "data.mri_pairs.cache", "method.perceptual.weights",
-    "method.enhancer",
+    "data.root", "data.threads", "data.verify", "train.remat", "train.devices", "train.fsdp", "train.progress",
+    "train.tensorboard", "train.compilation_cache", "init_from", "evaluation.baselines", "evaluation.samples",
+    "data.mri_pairs.cache", "method.perceptual.weights", "method.enhancer",
 )  # fmt: skip
 FREE_VALUES = {"data.cache": ("auto", "none", "host")}  # values of a field that give the same run to the bit
 SHARED = ("__init__", "common", "sources")  # modules beside the configs that are none themselves

@@ -192,18 +192,22 @@ def open_data(config: ConfigDict, workdir: str | Path | None = None) -> Data:
     return Data(dataclasses.replace(source, notes=notes), found, degradation_of(config, source), root, facts)
 
 
-def train_batches(config: ConfigDict, data: Data) -> Batches:
-    """`batches(start)` over the training split, of which decoded images are kept as `config.data.cache` says, on the host."""
+def train_batches(config: ConfigDict, data: Data, *, part: tuple[int, int] = (0, 1)) -> Batches:
+    """`batches(start)` over the training split, of which decoded images are kept as `config.data.cache` says, on the host; of
+    each batch `part` (i, n), the i-th of n equal parts.
+    """
     caching.check(config)
     if pools.pooled(data.source):
-        make = lambda source, indices, seed: _train_batches(config, data, source, indices, seed)  # noqa: E731
+        make = lambda source, indices, seed: _train_batches(config, data, source, indices, seed, part)  # noqa: E731
         return pooling.train_batches(data, make, seed=config.seed)
     balanced = balance_of(config, data.source, data.splits["train"])
     indices = balanced.indices if balanced else data.splits["train"]
-    return _train_batches(config, data, data.source, indices, config.seed)
+    return _train_batches(config, data, data.source, indices, config.seed, part)
 
 
-def _train_batches(config: ConfigDict, data: Data, source: Source, indices: np.ndarray, seed: int) -> Batches:
+def _train_batches(
+    config: ConfigDict, data: Data, source: Source, indices: np.ndarray, seed: int, part: tuple[int, int]
+) -> Batches:
     c = config.data
     return pipeline.train_batches(
         labelled.trained_on(config, source),
@@ -220,6 +224,7 @@ def _train_batches(config: ConfigDict, data: Data, source: Source, indices: np.n
         columns=labelled.columns_of(config, source),
         seed=seed,
         threads=c.threads,
+        part=part,
         **caching.options(config, data.source),
     )
 

@@ -25,14 +25,16 @@ from medjax.types import RESIDENT, Batch, Batches, ConfigError, Key
 Transform = Callable[[Batch, Key], Batch]
 
 
-def train_batches(config: ConfigDict, data: build_data.Data) -> tuple[Batches, Transform | None]:
+def train_batches(
+    config: ConfigDict, data: build_data.Data, *, part: tuple[int, int] = (0, 1)
+) -> tuple[Batches, Transform | None]:
     """`batches(start)` over the training split, and what makes of each a batch as methods know it, under jit; None where they are
-    such batches.
+    such batches. part: (i, n), of batches that the host makes the i-th of n equal parts.
 
     Raises ConfigError for an unknown cache, for images that do not fit (both figures), and for what no device can do here.
     """
     if config.data.cache != "device":
-        return build_data.train_batches(config, data), None
+        return build_data.train_batches(config, data, part=part), None
     caching.check(config)
     made = _examples(config, data)
     balanced = balance_of(config, data.source, data.splits["train"])

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import jax
 from clu import parameter_overview
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from medjax import placement, processes
 from medjax.build import checks, enhancer, networks, pooling, protocol, resident, superres, unseen
 from medjax.build import config as configs
 from medjax.build import data as build_data
@@ -23,7 +24,7 @@ from medjax.objective import Objective
 from medjax.rng import named
 from medjax.state import TrainState, warm_start
 from medjax.types import ConfigError, Stopped
-from medjax.writers import Writer, read_metrics
+from medjax.writers import Muted, Writer, read_metrics
 
 
 def num_steps(config: ConfigDict, num_images: int) -> int:
@@ -59,57 +60,87 @@ def train(
     hooks: Sequence[tuple[int, Hook]] = (),
     say: Callable[[str], None] = print,
 ) -> TrainState:
-    """Train or resume the run `config` in `workdir`; returns the last state.
+    """Train or resume the run `config` in `workdir`; returns the last state. Of several processes (`processes.join`) each calls
+    it with the same `config` and with a `workdir` that all of them see.
 
     hooks: further ones (see `loop.fit`), called between validating and saving; their time is not the steps'.
 
     Raises Stopped after SIGTERM or Ctrl-C, with everything saved, and MedjaxError for what the user has to mend.
     """
-    workdir = Path(workdir)
+    workdir, say = Path(workdir), say if processes.leads() else lambda text: None
     configs.check_same(config, workdir)
     checks.periods(config, hooks)
+    mesh = mesh_of(config, say)
     begun = (workdir / "config.json").exists()
+    processes.barrier("begun")  # before process 0 writes that file
     if not begun:
         superres.check_start(config)
     data = build_data.open_data(config, workdir if begun else None)
     checks.origins(config, data)
     data = data if begun else pooling.balanced(config, data)
     steps = num_steps(config, images_of_an_epoch(data))
-    objective = networks.objective(config, steps)
+    objective = placement.with_placement(networks.objective(config, steps), mesh, split=config.train.fsdp)
     set_up_jax(config)  # after `networks.objective`, which may load other runs, each under settings of its own
     if begun:
         enhancer.check_same(config, workdir)
     checks.pools(config, data)
-    batches, transform = resident.train_batches(config, data)
+    batches, transform = resident.train_batches(config, data, part=processes.part())
     example = next(batches(0))  # the first file is read before anything is written
     checks.sizes(config, objective, resident.shapes_of(example, transform))
     objective = resident.with_resident(objective, transform)
     protocol.baseline_names(config)
 
     if config.data.verify and not begun:
-        verify(data.source, sorted({int(i) for part in data.splits.values() for i in part}), progress=config.train.progress)
+        every, (first, count) = sorted({int(i) for part in data.splits.values() for i in part}), processes.part()
+        verify(data.source, every[first::count], progress=config.train.progress and processes.leads())
 
     workdir.mkdir(parents=True, exist_ok=True)
     for note in data.source.notes:
         say(note)
-    with Checkpoints(workdir, best=config.train.best) as checkpoints:
-        state = _begin(config, objective, checkpoints, example, say)
-        if not begun:
+    with processes.together(workdir), Checkpoints(workdir, best=config.train.best) as checkpoints:
+        state = _begin(config, objective, checkpoints, example, mesh, say)
+        if not begun and processes.leads():
             build_data.write_splits(data, workdir)
             (workdir / "parameters.txt").write_text(_overview(state))
             canvas = {name: value for name, value in data.source.records[0].extra.items() if name == "fov_mm"}
             known = {**data.facts, **enhancer.facts(config), "images": unseen.images_of(config, data.root), **canvas}
             configs.write(config, workdir, steps=steps, data_root=data.root, parameters=_count(state), **known)
-        with Writer(workdir, resume_step=int(state.step), tensorboard=config.train.tensorboard) as writer:
+        batches = placement.placed_batches(batches, mesh)
+        with _writer(config, workdir, int(state.step)) as writer:
             state = _run(config, objective, state, batches, steps, data, writer, checkpoints, workdir, say, hooks)
     return state
 
 
-def _begin(config: ConfigDict, objective: Objective, checkpoints: Checkpoints, example: dict, say: Callable) -> TrainState:
+def mesh_of(config: ConfigDict, say: Callable[[str], None]) -> Mesh:
+    """The devices that `config` trains on; ConfigError where it asks for more than there are, they divide no batch, or something
+    that one device alone can do is asked of several.
+    """
+    c = config.train
+    mesh = placement.mesh_of(c.devices)
+    placement.check_sizes(mesh, batch_size=config.data.batch_size, microbatch=c.microbatch)
+    alone = {"config.data.cache=device": config.data.cache == "device", "config.train.steps_per_call": c.steps_per_call > 1}
+    for name, asked in alone.items():
+        if asked and mesh.size > 1:
+            raise ConfigError(f"{name} is for one device, and {mesh.size} devices train")
+    if mesh.size < jax.device_count():
+        say(f"training on {mesh.size} of {jax.device_count()} devices; --config.train.devices=0 takes all of them")
+    if c.fsdp and mesh.size == 1:
+        say("config.train.fsdp has nothing to split on one device")
+    return mesh
+
+
+def _writer(config: ConfigDict, workdir: Path, step: int) -> Writer:
+    return Writer(workdir, resume_step=step, tensorboard=config.train.tensorboard) if processes.leads() else Muted()
+
+
+def _begin(
+    config: ConfigDict, objective: Objective, checkpoints: Checkpoints, example: dict, mesh: Mesh, say: Callable
+) -> TrainState:
     """The four ways to start: resumed, warm-started, fresh, or done already; all through the same placement."""
     # Drawing the weights runs once: optimised, on a CPU it compiles for as long as the training step does.
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     state = jax.jit(objective.init, compiler_options=quick)(named(jax.random.key(config.seed), "init"), example)
+    state = placement.place(state, mesh, split=config.train.fsdp)
     found = checkpoints.restore(state)
     if found is not None:
         say(f"resuming at step {int(found.step)}")
@@ -123,8 +154,7 @@ def _begin(config: ConfigDict, objective: Objective, checkpoints: Checkpoints, e
         say(f"starting from step {step} of {origin}")
     else:
         say(", ".join(f"{name}: {count:,} parameters" for name, count in _count(state).items()))
-    mesh = jax.make_mesh((1,), ("data",), devices=jax.devices()[:1])
-    return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+    return placement.place(state, mesh, split=config.train.fsdp)
 
 
 def _run(config, objective, state, batches, steps, data, writer, checkpoints, workdir, say, hooks) -> TrainState:
@@ -134,9 +164,8 @@ def _run(config, objective, state, batches, steps, data, writer, checkpoints, wo
     if start >= steps or patience.stopped:
         say(f"this run is complete at step {start}; evaluate it with medjax evaluate --workdir={workdir}")
         return state
-    log = Log(
-        writer, every=c.log_every, batch_size=config.data.batch_size, start=start, num_steps=steps, progress=c.progress
-    )
+    shown = c.progress and processes.leads()
+    log = Log(writer, every=c.log_every, batch_size=config.data.batch_size, start=start, num_steps=steps, progress=shown)
     save = Save(checkpoints, log, validate)
     key = named(jax.random.key(config.seed), "train")
     with Stopper() as stopper:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from medjax import placement, processes
 from medjax.build import data as build_data
 from medjax.build import pooling
 from medjax.build.kinds import kind
@@ -24,7 +25,10 @@ SHEET_ROWS = 4
 
 
 class Validate:
-    """Scores validation images, and draws a sheet of a few spread over them: the hooks between logging and saving."""
+    """Scores validation images, and draws a sheet of a few spread over them: the hooks between logging and saving.
+
+    Each process does so on its first device alone, where `placement.local` gathers the weights; process 0's scores hold in all.
+    """
 
     def __init__(self, objective: Objective, config: ConfigDict, data: build_data.Data, writer: Writer) -> None:
         self.writer, self.scores, self.config, self.kind = writer, {}, config, kind(config)
@@ -43,15 +47,16 @@ class Validate:
     def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
         """One row of numbers over the validation images."""
         unmasked = lambda batch: {k: v for k, v in batch.items() if k != "mask"}  # noqa: E731
+        state = placement.local(state)
         parts = [(self._score(state, unmasked(batch), self.key), batch["mask"]) for batch in self.batches]
-        self.scores = {"step": step, **self.kind.reduce(parts)}
+        self.scores = {"step": step, **processes.agreed(self.kind.reduce(parts))}
         self.writer.scalars(step, "validation", {k: v for k, v in self.scores.items() if k != "step"})
 
     def sheet(self, step: int, state: TrainState, metrics: Metrics) -> None:
         """What the kind of method shows of `SHEET_ROWS` images."""
         batch = {k: np.asarray(v) for k, v in next(iter(self.shown)).items()}
         asked = self.kind.asked or (lambda config, batch: {k: batch[k] for k in self.kind.shown if k in batch})
-        prediction = self._predict(state, asked(self.config, batch), self.key)
+        prediction = self._predict(placement.local(state), asked(self.config, batch), self.key)
         pictures, labels = self.kind.sheet(self.config, jax.device_get(prediction), batch)
         self.writer.images(step, "validation", pictures, labels=labels)
 

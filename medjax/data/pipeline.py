@@ -49,6 +49,7 @@ def train_batches(
     prefetch: int = 4,
     cache_bytes: int = CACHE_BYTES,
     cache_all: bool = False,
+    part: tuple[int, int] = (0, 1),
 ) -> Batches:
     """Endless shuffled batches, positioned at will.
 
@@ -72,12 +73,15 @@ def train_batches(
       prefetch: batches read ahead.
       cache_bytes: memory for images already decoded and resized; batches are the same to the bit, whatever it is.
       cache_all: ConfigError with both figures where not all of them find room there.
+      part: (i, n), the i-th of n equal parts of every batch, its rows side by side: what one of n processes reads.
 
     Returns:
       batches(start): an iterator from batch number `start`. DataError and ConfigError come here for options and empty
       splits, from the iterator for files.
     """
     chosen = _check(source, indices, degradation, labels, batch_size)
+    if batch_size % part[1]:
+        raise ConfigError(f"batches of {batch_size} images cannot be read in {part[1]} equal parts")
     if crop_size is None and image_size is None:
         raise ConfigError("training batches need an image_size or a crop_size, or images would differ in shape")
     _check_sizes(image_size, crop_size, degradation)
@@ -97,7 +101,10 @@ def train_batches(
             images = augment.random_flip(images, rng)
         return made.finished(made.degraded(images, index, (epoch + 1, *drawn[1:]), whole=False), index)
 
-    dataset = _shuffled(len(chosen), element, seed).batch(batch_size, batch_fn=_stack)
+    places = _shuffled(len(chosen), lambda *at: at, seed)
+    own = slice(part[0] * batch_size // part[1], (part[0] + 1) * batch_size // part[1])
+    dataset = places.batch(batch_size, batch_fn=lambda rows: rows[own])  # a place is drawn before anything is read
+    dataset = dataset.map(lambda rows: _stack([element(*at) for at in rows]))
     return lambda start: _iterate(dataset, start, threads, prefetch)
 
 
