@@ -38,15 +38,16 @@ def train_batches(
     caching.check(config)
     made = _examples(config, data)
     balanced = balance_of(config, data.source, data.splits["train"])
+    indices = balanced.indices if balanced else data.splits["train"]
+    _check_images(config, made, made.stored(0)(int(indices[0])))  # the others are as it is, or refused
     stacks, numbers = pipeline.resident_batches(
         made,
-        balanced.indices if balanced else data.splits["train"],
+        indices,
         batch_size=config.data.batch_size,
         room=free_on(jax.devices()[0]),
         where=f"the device ({jax.devices()[0].device_kind})",
         threads=config.data.threads,
     )
-    _check_stacks(config, made, stacks)
     resident = {name: jax.device_put(stack) for name, stack in stacks.items()}
 
     def batches(start: int) -> Iterator[Batch]:
@@ -80,13 +81,13 @@ def _examples(config: ConfigDict, data: build_data.Data) -> Examples:
     return Examples(source, c.load_size or None, data.degradation, c.prefilter, c.labels, columns, config.seed)
 
 
-def _check_stacks(config: ConfigDict, made: Examples, stacks: dict[str, np.ndarray]) -> None:
+def _check_images(config: ConfigDict, made: Examples, found: dict[str, np.ndarray]) -> None:
     """ConfigError for images with more than source and target, or smaller than the crop; or that a scale does not divide."""
-    beside = sorted(set(stacks) - {"source", "target"})
+    beside = sorted(set(found) - {"source", "target"})
     if beside:
         raise ConfigError(f"config.data.cache=device keeps single images and pairs, and {made.source.kind} brings a "
                           f"{beside[0]} with each: take host")  # fmt: skip
-    height, width = stacks["target"].shape[1:3]
+    height, width = found["target"].shape[:2]
     crop, scale = config.data.crop_size, made.scale
     if min(height, width) < crop:
         raise ConfigError(f"images of {height} x {width} pixels are smaller than config.data.crop_size, {crop}")
