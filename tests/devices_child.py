@@ -1,7 +1,7 @@
 """What test_devices.py runs in a process of its own, on simulated devices and as one of several: `python devices_child.py JOB`.
 
-JOB is JSON: `float64`: with every float32 in float64; `join`: what `processes.join` is given; `steps`: a folder for the checks of
-`small_steps`; `runs` [{workdir, config, overrides}], each trained in turn. Prints a line of JSON for each, or for its error.
+JOB is JSON: `float64`: with every float32 in float64; `join`: what `processes.join` is given; `small`: what `small_steps` is
+given; `runs` [{workdir, config, overrides}], each trained in turn. Prints a line of JSON for each, or for its error.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(job: dict) -> None:
 
     if job.get("join"):
         processes.join(*job["join"])
-    found = [small_steps(Path(job["steps"]))] if "steps" in job else []
+    found = [small_steps(**job["small"])] if "small" in job else []
     found += [trained(**run) for run in job.get("runs", ())]
     if processes.leads() or any("error" in each for each in found):
         print("\n".join(map(json.dumps, found)), flush=True)
@@ -58,31 +58,30 @@ def layout(state: object) -> dict:
     return {"devices": len(leaves[0].sharding.device_set), "parts": parts, "held": held, "whole": sum(x.nbytes for x in leaves)}
 
 
-def small_steps(folder: Path) -> dict:
-    """Three steps of a small network with batch norm, dropout, Adam and an average, on one device and on several: the largest
-    relative difference of any array, programs compiled after the first step, and whether checkpoints move between the two.
+def small_steps(cases: dict[str, tuple[int, bool]], microbatch: int, folder: str | None = None) -> dict:
+    """Three steps of a small network with batch norm, dropout, Adam and an average, by case on so many devices, in parts or not;
+    of each the largest relative difference of an array to the case `one`, programs compiled after the first step, and how a state
+    lies. With a folder also whether what is gathered of the case `split` is that of `whole`, and checkpoints move.
     """
     from medjax import placement
     from medjax.loop import fit
 
     placement.LARGE = 16
+    objective, batches = small(microbatch)
     states, found = {}, {}
-    for name, devices, split, microbatch in (
-        ("one", 1, False, 0), ("whole", 4, False, 0), ("split", 4, True, 0),
-        ("one in parts", 1, False, 4), ("whole in parts", 2, False, 4),
-    ):  # fmt: skip
-        objective, batches = small(microbatch)
+    for name, (devices, split) in cases.items():
         mesh, counts = placement.mesh_of(devices), []
         made = placement.with_placement(objective, mesh, split=split)
         state = jax.jit(made.init)(jax.random.key(0), next(batches(0)))
         state = placement.place(state, mesh, split=split)
         hooks = ((1, lambda *_: counts.append(len(COMPILED))),)  # noqa: B023
         states[name] = fit(made, state, placement.placed_batches(batches, mesh), jax.random.key(1), 3, hooks=hooks)
-        same = "one in parts" if microbatch else "one"
-        found[name] = {"differs": apart(states[same], states[name]), "later": counts[-1] - counts[0], **layout(states[name])}
-    found["split"]["alone"] = placement.local(states["split"]).step.sharding.device_set == {jax.devices()[0]}
-    found["split"]["gathered"] = apart(*(placement.local(states[name]).ema for name in ("split", "whole")))
-    return {**found, "restored": moved(folder, states)}
+        found[name] = {"differs": apart(states["one"], states[name]), "later": counts[-1] - counts[0], **layout(states[name])}
+    if folder:
+        found["split"]["alone"] = placement.local(states["split"]).step.sharding.device_set == {jax.devices()[0]}
+        found["split"]["gathered"] = apart(*(placement.local(states[name]).ema for name in ("split", "whole")))
+        found["split"]["restored"] = moved(Path(folder), states)
+    return found
 
 
 def small(microbatch: int) -> tuple:
