@@ -18,7 +18,7 @@ from medjax.images.jpeg import jpeg
 from medjax.rng import named
 from medjax.types import Array, ConfigError, Key
 
-_KERNELS = {"nearest": "nearest", "bilinear": "linear", "bicubic": "cubic", "lanczos": "lanczos3"}
+_KERNELS = {"bilinear": "linear", "bicubic": "cubic", "lanczos": "lanczos3"}
 FIXED = {"box_blur": ("size",), "down_up": ("factor", "resampler"), "downsample": ("factor", "resampler")}
 """Parameters by step that no range can be given for."""
 
