@@ -2,11 +2,11 @@
 
 from importlib import metadata
 
-from medjax.xla import set_cpu_flags
+from medjax.xla import keep_memory, set_cpu_flags
 
 try:
     __version__ = metadata.version("medjax")
 except metadata.PackageNotFoundError:  # used from a checkout
     __version__ = "0"
 
-__all__ = ["__version__", "set_cpu_flags"]
+__all__ = ["__version__", "keep_memory", "set_cpu_flags"]

@@ -17,7 +17,6 @@ from typing import NamedTuple
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("MEDJAX_XLA_FLAGS", "0")
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="medjax-tests-")  # surveys of MR pairs
 
 import jax
@@ -25,6 +24,11 @@ import numpy as np
 import pytest
 from helpers import leaves, once
 from ml_collections import ConfigDict
+
+import medjax
+
+medjax.keep_memory()  # of the suite's own processes; what it tests is forbidden to
+os.environ.setdefault("MEDJAX_XLA_FLAGS", "0")
 
 # The tiny configs without what only a person looks at; "" leaves the suite's own compilation cache in place.
 QUIET = ("train.compilation_cache=", "train.tensorboard=False", "train.progress=False")

@@ -53,6 +53,32 @@ def test_too_late_is_told(fresh):
         medjax.set_cpu_flags(required=True)
 
 
+_FAULTS = """
+import resource, sys
+import medjax
+kept = medjax.keep_memory()
+import numpy as np
+take = lambda: np.ones(8 << 20)  # 64 MiB, more than any threshold of malloc's own
+take()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(4):
+    take()
+print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the C library is another")
+@pytest.mark.parametrize(
+    "choice, kept", [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, False), ({"MEDJAX_XLA_FLAGS": "0"}, False)]
+)
+def test_freed_memory_is_kept(choice, kept):
+    """Taking what was just freed costs no page fault; the user's own choice stands."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "MEDJAX_XLA"))}
+    found = subprocess.run([sys.executable, "-c", _FAULTS], capture_output=True, text=True, env=plain | choice, check=True).stdout
+    told, faults = found.split()
+    assert told == str(kept) and (int(faults) < 100) is kept
+
+
 def test_importing_medjax_loads_no_jax():
     """So that the public call can come first in a notebook."""
     command = [sys.executable, "-c", "import medjax, sys; print('jax' in sys.modules)"]
