@@ -52,10 +52,10 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 
 _PHANTOM: dict[str, Variant] = {
     "cyclegan": ("led_cyclegan:small", _FINDINGS),
-    "diffusion": ("led_diffusion:small", ("train.steps=2000",)),
+    "diffusion": ("led_diffusion:small", ("data.batch_size=8", "train.steps=2200")),
     "regression": ("restorer_cxr:small", ("data.batch_size=8", "train.steps=1500", "train.eval_every=500",
                                           "train.save_every=500")),
-    "physical": ("led_diffusion:small", ("train.steps=2000",)),
+    "physical": ("led_diffusion:small", ("data.batch_size=8", "train.steps=2200")),
     "classifier": ("classifier_cxr:copd_small", _MASS),
 }  # fmt: skip
 
