@@ -15,7 +15,7 @@ next to nothing is left, and a start that refines is a few hundred.
 |---|---|---|
 | paper | T = 1000, epsilon, linear, batch 32 at 256, 150 epochs at a learning rate of 1e-5 | an hour on a GPU for 1,000 pairs |
 | sane | the same network, cosine, v, min-SNR, an average, 2e-4 and ten times the epochs | ten hours on a GPU |
-| small | 64 pixels of phantoms of low dose, narrow | under 20 minutes on 2 CPU cores |
+| small | 64 pixels of phantoms of low dose, narrow | three quarters of an hour on 2 CPU cores |
 | tiny | for tests | seconds |
 
 The number to reach, on phantoms (`small`): above the PSNR of the input, and with DPM-Solver++ at 20 steps within 0.5 dB of DDPM

@@ -258,6 +258,6 @@ def classifier_run(synthetic_set, flags, tmp_path_factory) -> Path:
 
     def make(folder: Path) -> None:
         with without_expensive_passes():
-            assert main(["train", *words, f"--workdir={folder / 'run'}", "--config.train.steps=2", *flags]) == 0
+            assert main(["train", *words, f"--workdir={folder / 'synthetic'}", "--config.train.steps=2", *flags]) == 0
 
-    return once(tmp_path_factory, "classifier_of_synthetic", make) / "run"
+    return once(tmp_path_factory, "classifier_of_synthetic", make) / "synthetic"
