@@ -17,7 +17,7 @@ so is a finished run of `medjax train` in `runs/phantom/cyclegan`, `runs/phantom
 | small | 1,600 phantoms, and 240 NIH images of which half have a low simulated dose, 64 pixels | 90 minutes on 2 CPU cores |
 | paper | PadChest by exposure at 256 pixels, as published, and small's phantoms | days on a GPU |
 
-Of the 90 minutes CycleGANs take 21, diffusion models 35, the regression 9, the classifier 8, all else 15. The classifier tells
+Of the time CycleGANs take a third, diffusion models another, and drawing, enhancing and scoring a fifth. The classifier tells
 Mass from No Finding: a low dose hides that, where COPD alters the whole thorax. Images: `cxr_nih` (paper: `padchest`) below
 --data_root or $MEDJAX_DATA, which must be there; --low=actualmed takes that set as it comes for the pool of low quality.
 Simulated ones only with --data_source=phantoms, which is what tiny uses unless told otherwise.

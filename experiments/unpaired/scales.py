@@ -79,7 +79,7 @@ SCALES: dict[str, Scale] = {
         test=10, samples=2, start=0.8, ablated=2, many=2, settings={CONDITION: {"condition": "enhanced"}, FRESH: {"start": 0.0}},
         tuned=1,
     ),
-    # Seconds a step on 2 CPU cores: CycleGAN 0.3, diffusion 0.2, regression 0.2, classifier 0.3.
+    # Seconds of processor time a step: CycleGAN 0.8, diffusion 0.5, regression 0.3, classifier 0.4.
     "small": Scale(
         arms={
             PHANTOM: _PHANTOM,
