@@ -44,7 +44,7 @@ def test_hardly_any_noise_leaves_what_g_ab_makes(diffusion_run, cyclegan_run, tm
     Image.fromarray(given).save(tmp_path / "a.png")
 
     def made(workdir, *flags):
-        output = tmp_path / workdir.name
+        output = tmp_path / ("refined" if flags else "first")
         assert main(["enhance", str(tmp_path / "a.png"), f"--workdir={workdir}", f"--output={output}", *flags]) == 0
         return np.asarray(Image.open(output / "a.png"), float)
 
