@@ -218,9 +218,7 @@ def _overrides(words: Sequence[str]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    keep_memory()
-    if argv[:1] == ["train"]:
-        set_cpu_flags()
+    (set_cpu_flags if argv[:1] == ["train"] else keep_memory)()
     args, rest = _parser().parse_known_args(argv)
     warnings.showwarning = lambda message, *_, **__: print(f"medjax: warning: {message}", file=sys.stderr)
     try:

@@ -11,10 +11,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from experiments.benchmarks.workers import MEGA
+from medjax import placement
 from medjax.build import config as configs
 from medjax.build import networks, trained
 from medjax.objective import Objective
@@ -74,8 +74,7 @@ def begin(objective: Objective, example: dict[str, Any], seed: int) -> TrainStat
     """A fresh state, placed as a training run places it."""
     once = {"xla_backend_optimization_level": 1}  # it runs once: compiling it well takes longer than running it
     state = jax.jit(objective.init, compiler_options=once)(named(jax.random.key(seed), "init"), example)
-    mesh = jax.make_mesh((1,), ("data",), devices=jax.devices()[:1])
-    return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+    return placement.place(state, placement.mesh_of())
 
 
 def _gflop(program: Any) -> float | None:

@@ -1,6 +1,7 @@
 """The prediction of a config as a benchmark's worker (see `workers`): the objective's `predict` under jit, with fresh weights.
 
-Imported in the worker's process alone. XLA's flags are left as they are: the one for training slows some networks here.
+Imported in the worker's process alone. XLA's flags are as `medjax enhance` leaves them:
+the one for training slows some networks here.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from medjax import keep_memory
+
+keep_memory()
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # or a peer would find a GPU's memory taken
 
 import jax  # noqa: E402
