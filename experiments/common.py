@@ -133,10 +133,11 @@ def step_flops(config: ConfigDict) -> float:
     """Operations of one whole training step, by XLA's count of the program before optimisation; nothing is computed."""
     import jax
 
-    from medjax.build import networks
+    from medjax.build import networks, trained
     from medjax.objective import train_step
 
-    objective, key, batch = networks.objective(config, 1000), jax.random.key(0), example(config)
+    objective, key = networks.objective(config, 1000), jax.random.key(0)
+    batch = trained.blank(config, batch_size=config.data.batch_size)
     state = jax.eval_shape(objective.init, key, batch)
     return jax.jit(train_step(objective)).lower(state, batch, key).cost_analysis()["flops"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -43,7 +43,7 @@ def fit(
     steps_per_call: steps that the device takes in one call, up to multiples of it. Raises ConfigError where it is below 1, or a
     hook is due within a call (both numbers).
     """
-    _check_periods(hooks, steps_per_call)
+    check_periods([("the period of a hook", period) for period, _ in hooks if period > 1], steps_per_call)
     method = train_step if steps_per_call == 1 else train_steps
     step_fn = jax.jit(method(objective), donate_argnums=0, compiler_options=compiler_options)
     for done, batch in _calls(batches, int(state.step), num_steps, steps_per_call):
@@ -66,12 +66,13 @@ def _calls(batches: Batches, start: int, num_steps: int, size: int) -> Iterator[
         yield start, {name: value if name == RESIDENT else stack(name) for name, value in parts[0].items()}
 
 
-def _check_periods(hooks: Sequence[tuple[int, Hook]], steps_per_call: int) -> None:
+def check_periods(periods: Iterable[tuple[str, int]], steps_per_call: int, name: str = "steps_per_call") -> None:
+    """ConfigError where something is due within a call, during which nothing can be done; `periods` are (what it is, steps)."""
     if steps_per_call < 1:
-        raise ConfigError(f"steps_per_call must be at least 1, not {steps_per_call}")
-    for period, _ in hooks:
-        if period > 1 and period % steps_per_call:
-            raise ConfigError(f"a hook is due every {period} steps, which is no multiple of {steps_per_call} steps in a call")
+        raise ConfigError(f"{name} must be at least 1, not {steps_per_call}")
+    for what, period in periods:
+        if period % steps_per_call:
+            raise ConfigError(f"{what} is {period}, which is no multiple of {name}, {steps_per_call}")
 
 
 def rematerialising() -> dict[str, str] | None:

@@ -11,7 +11,7 @@ import pytest
 from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build import networks, training
-from medjax.data import records
+from medjax.data import choice
 from medjax.types import CheckpointError, ConfigError, DataError
 
 
@@ -262,8 +262,8 @@ def test_a_file_that_is_no_config_is_named(tmp_path):
 
 
 def test_sample_sheets_show_images_spread_over_the_split():
-    assert records.spread(10, 4) == [1, 3, 6, 8]
-    assert records.spread(2, 4) == [0, 1]
+    assert choice.spread(10, 4) == [1, 3, 6, 8]
+    assert choice.spread(2, 4) == [0, 1]
 
 
 def test_of_a_field_given_twice_the_last_holds():

@@ -136,7 +136,8 @@ def test_forms_of_upsampling_convolution_agree(float64, k):
     x, kernel = arrays((2, 6, 7, 3), (k, k, 3, 4))
     phases = lambda x, kernel: c.conv_transpose(x, forms.upsampling_kernel(kernel), padding=k // 2)  # noqa: E731
     expected = numpy_conv(np.repeat(np.repeat(x, 2, 1), 2, 2), kernel, 1, k // 2)
-    check_equal([c.upsample_conv, phases], x, kernel, expected)
+    nearest = lambda x, kernel: c.conv(c.nearest(x), kernel, padding=((k // 2,) * 2,) * 2)  # noqa: E731
+    check_equal([c.upsample_conv, nearest, phases], x, kernel, expected)
 
 
 def test_transposed_convolution_is_the_adjoint_of_the_convolution(float64):
@@ -160,7 +161,9 @@ def window_of(size, k, stride, padding):
         (65, (4, 4, 512, 512), window_of(2, 4, 2, 1), "cpu", "strided"),
         (1, (3, 3, 64, 64), window_of(32, 3, 1, 1), "cpu", "plain"),
         (1, (1, 1, 64, 64), window_of(32, 1, 1, 0), "cpu", "dot"),
-        (4, (4, 4, 2, 64), window_of(256, 4, 2, 1), "cpu", "columns"),
+        (1, (4, 4, 2, 64), window_of(256, 4, 2, 1), "cpu", "columns"),
+        (4, (4, 4, 2, 64), window_of(256, 4, 2, 1), "cpu", "strided"),
+        (4, (3, 3, 2, 64), window_of(256, 3, 1, 1), "cpu", "columns"),
         (4, (4, 4, 512, 1), window_of(31, 4, 1, 1), "cpu", "shifts"),
         (1, (4, 4, 512, 1), window_of(31, 4, 1, 1), "gpu", "plain"),
         (1, (4, 4, 64, 128), window_of(2, 4, 2, 1), "gpu", "plain"),
@@ -177,6 +180,11 @@ def test_form_depends_on_platform_and_shape(batch, kernel, window, platform, exp
 )
 def test_form_of_transposed_convolution_depends_on_platform_and_shape(size, out, platform, expected):
     assert c.form_transpose(1, (4, 4, out, 128), window_of(size, 4, 2, 1), platform) == expected
+
+
+def test_form_of_upsampling_depends_on_platform_and_size():
+    found = [c.form_upsample(2, (size, size), platform) for size, platform in ((5, "cpu"), (6, "cpu"), (6, "gpu"))]
+    assert found == ["nearest", "phases", "nearest"]
 
 
 def test_off_a_cpu_the_plain_form_is_used(monkeypatch):

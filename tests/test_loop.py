@@ -297,7 +297,7 @@ def test_nothing_is_due_within_a_call(tiny):
     from medjax.build import checks
 
     objective = toy()
-    for size, period, told in ((0, 4, "at least 1, not 0"), (4, 6, "every 6 steps, which is no multiple of 4 steps in a call")):
+    for size, period, told in ((0, 4, "at least 1, not 0"), (4, 6, "hook is 6, which is no multiple of steps_per_call, 4")):
         with pytest.raises(ConfigError, match=told):
             fit(objective, begin(objective), batches, KEY, 12, hooks=[(period, lambda *_: None)], steps_per_call=size)
     for words, told in (

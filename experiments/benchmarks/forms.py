@@ -76,7 +76,7 @@ def candidates(layer: Layer) -> tuple[dict[str, Form], str]:
     if layer.kind == "upsample":
         phases = lambda x, kernel: c.conv_transpose(x, forms.upsampling_kernel(kernel), padding=layer.padding)
         nearest = lambda x, kernel: c.conv(c.nearest(x), kernel, padding=p)
-        return {"nearest": nearest, "phases": phases}, c.form_upsample()
+        return {"nearest": nearest, "phases": phases}, c.form_upsample(layer.batch, (layer.size,) * 2)
     if layer.kind == "transposed":
         side = (layer.size - 1) * layer.stride - 2 * layer.padding + layer.kernel + layer.output_padding
         window = Window((side, side), k, s, ((layer.padding, layer.padding - layer.output_padding),) * 2)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.benchmarks import devices
+from experiments.common import step_flops
 
 LINKS = {"NVLink": 450e9, "InfiniBand 400 Gb/s": 50e9, "Ethernet 100 Gb/s": 12.5e9}  # bytes/s one way, one for each device
 DEVICE, PRECISION = "NVIDIA H200", "bfloat16"
@@ -46,15 +47,12 @@ def count(model: Model) -> tuple[int, float]:
 
     from medjax.build import config as configs
     from medjax.build import networks, trained
-    from medjax.objective import train_step
 
     config = configs.get(model.config, [*model.overrides, "data.batch_size=1"])
     objective, batch = networks.objective(config, 1000), trained.blank(config, batch_size=1)
-    state = jax.eval_shape(objective.init, jax.random.key(0), batch)
-    parameters = sum(x.size for net in state.nets.values() for x in jax.tree.leaves(net.params))
-    if model.gflop is not None:
-        return parameters, model.gflop
-    return parameters, jax.jit(train_step(objective)).lower(state, batch, jax.random.key(0)).cost_analysis()["flops"] / 1e9
+    nets = jax.eval_shape(objective.init, jax.random.key(0), batch).nets
+    parameters = sum(x.size for net in nets.values() for x in jax.tree.leaves(net.params))
+    return parameters, step_flops(config) / 1e9 if model.gflop is None else model.gflop
 
 
 def summed_bytes(parameters: int, count: int) -> float:

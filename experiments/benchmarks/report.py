@@ -32,6 +32,8 @@ RENDERERS: dict[str, Renderer] = {
     "roofline": tables.roofline,
     "gpu_check": tables.checks,
     "forms": tables.plain,
+    "settings": tables.plain,
+    "sampling": tables.plain,
 }
 TITLES = {
     "train_step": "Training steps",
@@ -43,6 +45,8 @@ TITLES = {
     "roofline": "The published models on an accelerator",
     "gpu_check": "A GPU",
     "forms": "Forms of convolution",
+    "settings": "The two settings for CPUs",
+    "sampling": "Drawing images by diffusion",
 }
 HEAD = (
     "# Performance",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from medjax import keep_memory
 from medjax.build import config as configs
 from medjax.build import diffusion, networks, trained
 
@@ -65,8 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--samplers", default=",".join(("ddpm", "ddim", "dpm2m")))
     parser.add_argument("--output", type=Path)
     args, rest = parser.parse_known_args(argv)
+    keep_memory()
     config = configs.get(args.config, [word.removeprefix("--config.") for word in rest])
-    rows = []
+    rows, load = [], os.getloadavg()[0]
     for sampler in args.samplers.split(","):
         for steps in map(int, args.steps.split(",")):
             rows.append(measure(config, sampler=sampler, steps=steps, size=args.size, batch=args.batch))
@@ -75,10 +78,11 @@ def main(argv: list[str] | None = None) -> int:
                 f"{row['sampler']:6} {row['steps']:4} steps: {row['compiled']} compiled, the first draw "
                 f"{row['first_seconds']:.1f} s, {row['seconds_per_image'] * 1e3:.0f} ms per image, {row['temporary_mib']:.1f} MiB"
             )
-    result = {"config": args.config, "overrides": rest, "size": args.size, "batch": args.batch, "rows": rows}
+    asked = {"benchmark": "sampling", "title": args.config, "overrides": rest, "size": args.size, "batch": args.batch}
+    about = {"load": load, "device_kind": jax.devices()[0].device_kind, "versions": configs.versions()}
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps({**result, "versions": configs.versions()}, indent=2) + "\n")
+        args.output.write_text(json.dumps({**asked, **about, "rows": rows}, indent=1) + "\n")
     return 0
 
 

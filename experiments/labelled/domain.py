@@ -22,8 +22,8 @@ from medjax.build import data as build_data
 from medjax.build import evaluation as build_evaluation
 from medjax.build import features, generated, generator, judging, synthesis
 from medjax.data.augment import resize
+from medjax.data.choice import spread
 from medjax.data.degrade import downsample
-from medjax.data.records import spread
 from medjax.metrics import statistics
 from medjax.rng import named
 from medjax.types import Array, to_signed, to_unit

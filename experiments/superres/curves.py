@@ -20,7 +20,7 @@ from experiments.scoring import networks_of
 from medjax.build import data as build_data
 from medjax.build import features as build_features
 from medjax.build import networks
-from medjax.data.records import spread
+from medjax.data.choice import spread
 from medjax.metrics import METRICS
 from medjax.rng import named
 from medjax.state import TrainState

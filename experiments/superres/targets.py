@@ -17,8 +17,8 @@ from experiments.superres.runs import RUNS, Opened, Study, config_of
 from medjax import baselines
 from medjax.build.data import Data
 from medjax.data.augment import resize
+from medjax.data.choice import spread
 from medjax.data.degrade import downsample, prefiltered
-from medjax.data.records import spread
 from medjax.metrics import psnr, ssim
 
 PAPER = ((26.84, 0.8503), (27.07, 0.8116), (24.86, 0.7855), (27.25, 0.8367), (28.61, 0.8760))

@@ -13,7 +13,7 @@ from experiments.unpaired.judged import PLACED
 from experiments.unpaired.runs import ARMS, LABELS, Study
 from experiments.unpaired.tables import NAMES
 from medjax import figures, report
-from medjax.data.records import spread
+from medjax.data.choice import spread
 from medjax.figures.pictures import error_top, plane, show
 from medjax.figures.style import BLUE, GREEN, ORANGE, PURPLE, SKY, WIDTH, YELLOW, styled
 from medjax.metrics import lungs

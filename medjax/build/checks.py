@@ -12,7 +12,7 @@ from medjax.build.data import Data
 from medjax.build.kinds import kind
 from medjax.checkpoint import parse_best
 from medjax.data.pools import pooled
-from medjax.loop import Hook
+from medjax.loop import Hook, check_periods
 from medjax.objective import Objective
 from medjax.types import ConfigError
 
@@ -30,14 +30,11 @@ def origins(config: ConfigDict, data: Data) -> None:
 
 
 def periods(config: ConfigDict, hooks: Sequence[tuple[int, Hook]] = ()) -> None:
-    """Raises ConfigError where something is due between the steps of one call, within which nothing can be done."""
-    c = config.train
-    if c.steps_per_call < 1:
-        raise ConfigError(f"config.train.steps_per_call must be at least 1, not {c.steps_per_call}")
-    named = [(f"config.train.{name}", c[name]) for name in ("log_every", "eval_every", "save_every", "sample_every")]
-    for name, period in [*named, *(("the period of a hook", period) for period, _ in hooks if period > 1)]:
-        if period % c.steps_per_call:
-            raise ConfigError(f"{name} is {period}, which is no multiple of config.train.steps_per_call, {c.steps_per_call}")
+    """Raises ConfigError where something is due between the steps of one call."""
+    names = ("log_every", "eval_every", "save_every", "sample_every")
+    named = [(f"config.train.{name}", config.train[name]) for name in names]
+    hooked = [("the period of a hook", period) for period, _ in hooks if period > 1]
+    check_periods([*named, *hooked], config.train.steps_per_call, "config.train.steps_per_call")
 
 
 def pools(config: ConfigDict, data: Data) -> None:

@@ -24,7 +24,7 @@ from medjax.build import data as build_data
 from medjax.build.labelled import clahe_words
 from medjax.build.protocol import of_run
 from medjax.build.trained import Model, Task
-from medjax.data.records import thinned
+from medjax.data.choice import thinned
 from medjax.metrics import classification as metrics
 from medjax.metrics import tables
 from medjax.metrics.statistics import RESAMPLES

@@ -19,7 +19,8 @@ from medjax.build import data as build_data
 from medjax.build import features as build_features
 from medjax.build.companions import companions, stated_rows
 from medjax.build.trained import Model, Task, load
-from medjax.data.records import Source, thinned
+from medjax.data.choice import thinned
+from medjax.data.records import Source
 from medjax.metrics import METRICS
 from medjax.rng import named
 from medjax.types import ConfigError, to_unit

@@ -13,7 +13,7 @@ from medjax.build import data as build_data
 from medjax.build import generator
 from medjax.build.features import Extractable
 from medjax.build.trained import Model
-from medjax.data.records import stride, thinned
+from medjax.data.choice import stride, thinned
 from medjax.metrics import diversity
 from medjax.metrics.features import Extractor
 from medjax.rng import generator as seeded

@@ -17,7 +17,7 @@ from medjax.build import cgan, labelled, networks
 from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build.trained import Model, load
-from medjax.data.records import thinned
+from medjax.data.choice import thinned
 from medjax.objective import Player
 from medjax.objectives.cgan import probability
 from medjax.types import Array, CheckpointError, ConfigError, Key

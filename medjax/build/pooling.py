@@ -15,10 +15,11 @@ from ml_collections import ConfigDict
 from medjax.build import mixing
 from medjax.build.degradation import params_of
 from medjax.data import pool_balance, pools, splits
+from medjax.data.choice import spread
 from medjax.data.degrade import Degradation
 from medjax.data.pipeline import EvalBatches
 from medjax.data.pools import HIGH, LOW
-from medjax.data.records import Source, spread
+from medjax.data.records import Source
 from medjax.rng import generator
 from medjax.types import Batches, ConfigError, DataError
 

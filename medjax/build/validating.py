@@ -13,8 +13,8 @@ from medjax.build import data as build_data
 from medjax.build import pooling
 from medjax.build.kinds import kind
 from medjax.checkpoint import Checkpoints
+from medjax.data.choice import spread
 from medjax.data.pools import pooled
-from medjax.data.records import spread
 from medjax.loop import Log, check_state
 from medjax.objective import Metrics, Objective
 from medjax.rng import named

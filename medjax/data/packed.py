@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from medjax.data.choice import thinned
 from medjax.types import ConfigError
 
 LARGEST = (255, 1023, 4095, 16383, 65535)  # of 8, 10, 12, 14 and 16 bits
@@ -59,8 +60,8 @@ def _exact(image: np.ndarray, largest: int) -> bool:
 
 def size_of(load: Load, indices: Sequence[int]) -> int:
     """Bytes that the different images among `indices` take when packed, estimated from a few of them."""
-    chosen = sorted({int(i) for i in indices})
-    sizes = [sum(pack(image).values.nbytes for image in load(i).values()) for i in spread(chosen)]
+    chosen = np.unique(indices)
+    sizes = [sum(pack(image).values.nbytes for image in load(i).values()) for i in thinned(chosen, _SAMPLE)]
     return round(len(chosen) * sum(sizes) / len(sizes))
 
 
@@ -73,7 +74,7 @@ def stacked(load: Load, indices: Sequence[int], *, room: int, where: str, thread
     Raises ConfigError where the images take more (both figures), differ in shape (both shapes) or in what there is of each.
     """
     shapes = {name: image.shape for name, image in load(indices[0]).items()}
-    sample = [pack(image).largest for i in spread(indices) for image in load(i).values()]
+    sample = [pack(image).largest for i in thinned(indices, _SAMPLE) for image in load(i).values()]
     for dtype in (np.uint8, np.uint16)[int(set(sample) != {255}) :]:
         bytes_of = sum(np.dtype(dtype).itemsize * len(indices) * math.prod(shape) for shape in shapes.values())
         check_room(bytes_of, room, len(indices), where)
@@ -91,11 +92,6 @@ def stacked(load: Load, indices: Sequence[int], *, room: int, where: str, thread
         if exact:
             break
     return made
-
-
-def spread(indices: Sequence[int]) -> list[int]:
-    """Some of `indices`, evenly spread over them: from these the size of all is estimated."""
-    return [int(i) for i in indices[:: -(-len(indices) // _SAMPLE)]]
 
 
 def _check_shapes(images: Mapping[str, np.ndarray], shapes: Mapping[str, tuple], where: str) -> None:

@@ -158,19 +158,3 @@ def some(names: Iterable[str], count: int = 3) -> str:
     """The first `count` names, for messages."""
     names = list(names)
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
-
-
-def spread(count: int, wanted: int) -> list[int]:
-    """`wanted` places spread evenly over `count` of them, or all: neighbouring slices of one head show little."""
-    wanted = min(wanted, count)
-    return [int((i + 0.5) * count / wanted) for i in range(wanted)]
-
-
-def thinned(indices: np.ndarray, most: int) -> np.ndarray:
-    """Every k-th of `indices`, with the least k that leaves `most` of them at most."""
-    return indices[:: stride(len(indices), most)]
-
-
-def stride(count: int, most: int) -> int:
-    """The least k for which every k-th of `count` are `most` at most."""
-    return max(1, -(-count // most))

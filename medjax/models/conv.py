@@ -26,6 +26,7 @@ from medjax.types import Array
 
 SMALL_MAP = 64  # B*H*W up to which patches and one matrix product beat a convolution on a CPU
 FEW = 2  # channels that leave a convolution nothing to reduce over, or to give
+LARGE_MAP = 128 * 128  # B*H*W above which writing out the patches of a strided convolution costs more than it saves
 Padding = Sequence[tuple[int, int]]
 traced_for = jax.make_user_context("")
 """`with traced_for("cuda"):` chooses the forms of another platform than this machine's; a part of what jit's caches look up."""
@@ -43,9 +44,10 @@ def form(batch: int, kernel: Sequence[int], window: Window, platform: str | None
         return "patches"
     if kernel[3] == 1 and window.strides == (1, 1):
         return "shifts"
-    if kernel[2] <= FEW:
+    strided = window.strides != (1, 1)
+    if kernel[2] <= FEW and not (strided and _positions(batch, window) > LARGE_MAP):
         return "columns"
-    return "plain" if window.strides == (1, 1) else "strided"
+    return "strided" if strided else "plain"
 
 
 def form_transpose(batch: int, kernel: Sequence[int], window: Window, platform: str | None = None) -> str:
@@ -57,13 +59,13 @@ def form_transpose(batch: int, kernel: Sequence[int], window: Window, platform: 
     return "shifts" if kernel[2] <= FEW else "phases"
 
 
-def form_upsample(platform: str | None = None) -> str:
-    """Which variant serves an enlargement by 2 before a convolution: nearest or phases.
+def form_upsample(batch: int, size: Sequence[int], platform: str | None = None) -> str:
+    """Which variant serves an enlargement of maps of `size` (H, W) by 2 before a convolution: nearest or phases.
 
-    Phases have 4/9 of the products and gain nothing on a CPU; on other platforms they have to be measured first.
+    Phases have 4/9 of the products; for tiny maps folding the kernel outweighs that. On other platforms they have to be measured.
     """
-    del platform
-    return "nearest"
+    large = batch * size[0] * size[1] > SMALL_MAP
+    return "phases" if large and _platform(platform) == "cpu" else "nearest"
 
 
 def _platform(asked: str | None) -> str:
@@ -143,7 +145,7 @@ def upsample_conv(x: Array, kernel: Array) -> Array:
     the size: `[B, 2H, 2W, out]`.
     """
     reach = kernel.shape[0] // 2
-    if form_upsample() == "phases":
+    if form_upsample(x.shape[0], x.shape[1:3]) == "phases":
         return conv_transpose(x, forms.upsampling_kernel(kernel), padding=reach)
     return conv(nearest(x), kernel, padding=((reach, reach),) * 2)
 

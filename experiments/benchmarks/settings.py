@@ -1,0 +1,80 @@
+"""What medjax's two settings for CPUs give a training step: XLA's flag, and memory that the process keeps (`medjax.xla`).
+
+    python -m experiments.benchmarks.settings [--only=pix2pix] [--slices=5] [--seconds=1] [--output=RESULT.json]
+
+The training steps of `experiments.benchmarks.cases` three ways, in turns: with neither, with the flag alone, with both, as
+`medjax train` has it. A row says what share of the time with neither a way takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from experiments.benchmarks import cases
+from experiments.benchmarks.cases import Case
+from experiments.benchmarks.workers import Worker, environment
+
+BUILD = "experiments.benchmarks.medjax_step:build"
+WAYS = {"neither": {"MEDJAX_XLA_FLAGS": "0"}, "flag": {"MALLOC_CHECK_": "0"}, "flag and memory": {}}  # MALLOC_: the user's
+
+
+def measure(case: Case, *, slices: int, seconds: float) -> list[dict[str, Any]]:
+    """A row for each way, the first one the measure of the others."""
+    overrides = [*case.overrides, f"data.batch_size={case.batch}"]
+    with ExitStack() as stack:
+        workers: dict[str, Worker] = {}
+        for way, variables in WAYS.items():
+            with environment(**variables):
+                workers[way] = stack.enter_context(Worker(BUILD, config=case.config, overrides=overrides))
+        count = max(1, min(round(seconds / worker.slice(2)[0]) for worker in workers.values()))
+        times: dict[str, list[tuple[float, float]]] = {way: [] for way in workers}
+        for _ in range(slices):
+            for way, worker in workers.items():
+                times[way].append(worker.slice(count))
+        ends = {way: worker.finish() for way, worker in workers.items()}
+    rows = []
+    for way, worker in workers.items():
+        clock, work = ([1000 * x for x in column] for column in zip(*times[way], strict=True))
+        rows.append({
+            "case": case.name, "batch": case.batch, "way": way, "ms": median(clock), "ms_range": [min(clock), max(clock)],
+            "cpu_ms": median(work), "rss_mb": ends[way]["rss_mb"], "xla_flags": worker.facts["xla_flags"],
+            "device_kind": worker.facts["device_kind"], "versions": worker.facts["versions"],
+        })  # fmt: skip
+    return [{**row, "of_neither": row["ms"] / rows[0]["ms"]} for row in rows]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, write; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="cases with this in their names")
+    parser.add_argument("--slices", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each slice, roughly; at least one step")
+    parser.add_argument("--output", type=Path)
+    args = parser.parse_args(argv)
+    rows, load = [], os.getloadavg()[0]
+    for case in cases.chosen(cases.TRAIN, [args.only] if args.only else []):
+        for row in measure(case, slices=args.slices, seconds=args.seconds):
+            low, high = row["ms_range"]
+            name = f"{row['case']}, batch {row['batch']}"
+            print(
+                f"{name:50} {row['way']:16} {row['ms']:8.1f} ms ({low:.1f}-{high:.1f}), CPU {row['cpu_ms']:8.0f} ms, "
+                f"{row['rss_mb']:6.0f} MB, {row['of_neither']:.2f}",
+                flush=True,
+            )
+            rows.append(row)
+        if args.output:
+            args.output.parent.mkdir(parents=True, exist_ok=True)
+            args.output.write_text(json.dumps({"benchmark": "settings", "load": load, "rows": rows}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
