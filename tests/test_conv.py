@@ -101,7 +101,7 @@ def test_forms_of_convolution_agree(float64, height, width, k, stride, padding):
     x, kernel = arrays((2, height, width, 2), (k, k, 2, 3))
     options = {"strides": (stride, stride), "padding": ((padding, padding),) * 2}
     window = Window((height, width), (k, k), **options)
-    found = [partial(form, window=window) for form in (forms.conv_patches, forms.conv_columns)]
+    found = [partial(forms.conv_columns, window=window)]
     found += [partial(forms.conv_shifts, window=window)] if stride == 1 else [lambda x, k: c.conv_strided(x, k, window)]
     found += [partial(forms.conv_dot, strides=(stride, stride))] if k == 1 else []
     expected = numpy_conv(x, kernel, stride, padding)
@@ -116,7 +116,7 @@ def test_forms_of_transposed_convolution_agree(float64, height, width, k, stride
     sizes = [(n - 1) * stride - 2 * padding + k + output_padding for n in (height, width)]
     window = Window(tuple(sizes), (k, k), (stride, stride), ((padding, padding - output_padding),) * 2)
     assert window.positions == (height, width)
-    found = [forms.conv_transpose_plain, forms.conv_transpose_patches, forms.conv_transpose_shifts, forms.conv_transpose_phases]
+    found = [forms.conv_transpose_plain, forms.conv_transpose_shifts, forms.conv_transpose_phases]
     found = [lambda x, k, form=form: form(x, k, window) for form in found]
     expected = numpy_transpose(x, kernel, stride, padding, output_padding)
     check_equal([*found, partial(c.conv_transpose, **options)], x, kernel, expected)
@@ -155,10 +155,10 @@ def window_of(size, k, stride, padding):
 @pytest.mark.parametrize(
     "batch, kernel, window, platform, expected",
     [
-        (1, (4, 4, 64, 128), window_of(16, 4, 2, 1), "cpu", "patches"),
-        (1, (4, 4, 64, 128), window_of(18, 4, 2, 1), "cpu", "strided"),
-        (64, (4, 4, 512, 512), window_of(2, 4, 2, 1), "cpu", "patches"),
-        (65, (4, 4, 512, 512), window_of(2, 4, 2, 1), "cpu", "strided"),
+        (1, (4, 4, 16, 32), window_of(16, 4, 2, 1), "cpu", "columns"),
+        (1, (4, 4, 16, 32), window_of(18, 4, 2, 1), "cpu", "strided"),
+        (512, (4, 4, 256, 512), window_of(2, 4, 2, 1), "cpu", "columns"),
+        (513, (4, 4, 256, 512), window_of(2, 4, 2, 1), "cpu", "strided"),
         (1, (3, 3, 64, 64), window_of(32, 3, 1, 1), "cpu", "plain"),
         (1, (1, 1, 64, 64), window_of(32, 1, 1, 0), "cpu", "dot"),
         (1, (4, 4, 2, 64), window_of(256, 4, 2, 1), "cpu", "columns"),
@@ -176,7 +176,7 @@ def test_form_depends_on_platform_and_shape(batch, kernel, window, platform, exp
 
 @pytest.mark.parametrize(
     "size, out, platform, expected",
-    [(16, 64, "cpu", "patches"), (32, 64, "cpu", "phases"), (32, 1, "cpu", "shifts"), (16, 64, "gpu", "plain")],
+    [(16, 64, "cpu", "shifts"), (32, 64, "cpu", "phases"), (32, 1, "cpu", "shifts"), (16, 64, "gpu", "plain")],
 )
 def test_form_of_transposed_convolution_depends_on_platform_and_shape(size, out, platform, expected):
     assert c.form_transpose(1, (4, 4, out, 128), window_of(size, 4, 2, 1), platform) == expected
@@ -247,3 +247,24 @@ def test_taps_gathered_and_scattered_are_adjoint(float64):
     x, taps = arrays((2, 9, 8, 3), (2, *window.positions, 3, 4, 3))
     gathered, scattered = forms.gather_taps(jnp.asarray(x), window), forms.scatter_taps(jnp.asarray(taps), window)
     assert float((gathered * taps).sum()) == pytest.approx(float((x * scattered).sum()), abs=1e-10)
+
+
+POOLS = [((2, 9, 8, 3), 3, 2, 1), ((1, 7, 7, 2), 3, 1, 1), ((2, 8, 6, 2), 2, 2, 0)]
+
+
+@pytest.mark.parametrize("shape, size, stride, padding", POOLS)
+def test_forms_of_max_pooling_agree(float64, shape, size, stride, padding):
+    """Values and gradients; where several values are the maximum they share it."""
+    (x,) = arrays(shape)
+    window = Window(shape[1:3], (size, size), (stride, stride), ((padding, padding),) * 2)
+    pooled = nn.max_pool(jnp.asarray(x), (size, size), (stride, stride), ((padding, padding),) * 2)
+    g = np.random.default_rng(1).normal(size=pooled.shape)
+    found = [forms.max_pool_plain, forms.max_pool_shifts, lambda x, _: c.max_pool(x, size, stride, padding)]
+    pulled = [jax.vjp(lambda x, form=form: form(x, window), jnp.asarray(x)) for form in found]
+    plain, *others = [(out, pull(g)[0]) for out, pull in pulled]
+    np.testing.assert_array_equal(plain[0], pooled)
+    for ours in others:
+        np.testing.assert_array_equal(ours[0], plain[0])
+        np.testing.assert_allclose(ours[1], plain[1], atol=1e-12)
+    flat = jax.grad(lambda x: forms.max_pool_shifts(x, window).sum())(jnp.zeros(shape))
+    assert float(flat.sum()) == pytest.approx(pooled.size)

@@ -53,8 +53,10 @@ class Layer(NamedTuple):
 LAYERS = (
     Layer("unet encoder_0", "conv", 4, 256, 1, 64, 4, 2, 1),
     Layer("unet encoder_2", "conv", 4, 64, 128, 256, 4, 2, 1),
+    Layer("unet encoder_4", "conv", 4, 16, 512, 512, 4, 2, 1),
     Layer("unet encoder_6", "conv", 4, 4, 512, 512, 4, 2, 1),
     Layer("unet decoder_1", "transposed", 4, 2, 1024, 512, 4, 2, 1),
+    Layer("unet decoder_3", "transposed", 4, 8, 1024, 512, 4, 2, 1),
     Layer("unet decoder_5", "transposed", 4, 32, 512, 128, 4, 2, 1),
     Layer("unet output", "transposed", 4, 128, 128, 1, 4, 2, 1),
     Layer("patchgan conv_0", "conv", 4, 256, 2, 64, 4, 2, 1),
@@ -67,6 +69,7 @@ LAYERS = (
     Layer("denoiser halve_1", "conv", 4, 128, 64, 128, 3, 2, 1),
     Layer("denoiser skip", "conv", 4, 128, 128, 64, 1, 1, 0),
     Layer("resnet-18 layer2", "conv", 8, 56, 64, 128, 3, 2, 1),
+    Layer("resnet-18 layer4", "conv", 8, 7, 512, 512, 3, 1, 1),
 )
 
 
@@ -81,20 +84,16 @@ def candidates(layer: Layer) -> tuple[dict[str, Form], str]:
         side = (layer.size - 1) * layer.stride - 2 * layer.padding + layer.kernel + layer.output_padding
         window = Window((side, side), k, s, ((layer.padding, layer.padding - layer.output_padding),) * 2)
         found = {"plain": forms.conv_transpose_plain, "phases": forms.conv_transpose_phases}
-        if layer.outputs <= c.FEW:
+        if layer.outputs <= c.FEW or layer.batch * layer.size**2 <= 1024:
             found["shifts"] = forms.conv_transpose_shifts
-        if layer.batch * layer.size**2 <= 4 * c.SMALL_MAP:
-            found["patches"] = forms.conv_transpose_patches
         chosen = c.form_transpose(layer.batch, (*k, layer.outputs, layer.inputs), window)
         return {name: lambda x, kernel, form=form: form(x, kernel, window) for name, form in found.items()}, chosen
     window = Window((layer.size,) * 2, k, s, p)
     found = {"strided": c.conv_strided} if layer.stride > 1 else {}
-    if layer.inputs <= c.FEW:
+    if layer.inputs <= c.FEW or layer.batch * np.prod(window.positions) <= 1024:
         found["columns"] = forms.conv_columns
     if layer.outputs == 1 and layer.stride == 1:
         found["shifts"] = forms.conv_shifts
-    if layer.batch * np.prod(window.positions) <= 4 * c.SMALL_MAP:
-        found["patches"] = forms.conv_patches
     made = {name: lambda x, kernel, form=form: form(x, kernel, window) for name, form in found.items()}
     made |= {"dot": partial(forms.conv_dot, strides=s)} if layer.kernel == 1 and not layer.padding else {}
     chosen = c.form(layer.batch, (*k, layer.inputs, layer.outputs), window)

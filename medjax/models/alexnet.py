@@ -11,7 +11,8 @@ from __future__ import annotations
 import flax.linen as nn
 
 from medjax.models.blocks import Dropout
-from medjax.models.layers import Conv2d, adaptive_avg_pool, check_input, max_pool
+from medjax.models.conv import max_pool
+from medjax.models.layers import Conv2d, adaptive_avg_pool, check_input
 from medjax.types import Array
 
 # (features, kernel, stride, padding, index in torchvision's `features`, a pool follows)

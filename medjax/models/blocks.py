@@ -49,7 +49,8 @@ class BatchNorm(nn.Module):
             m, v = mean.value, var.value
         else:
             raise ConfigError(f"predict_norm is 'running' or 'batch', not {self.predict_norm!r}")
-        return _affine(self, (x32 - m) * jax.lax.rsqrt(v + self.epsilon)).astype(x.dtype)
+        scale, bias = _affine(self, x.shape[-1])
+        return _normed(x32, m, scale * jax.lax.rsqrt(v + self.epsilon), bias).astype(x.dtype)
 
 
 class InstanceNorm(nn.Module):
@@ -63,18 +64,21 @@ class InstanceNorm(nn.Module):
         del train
         x32 = at_least_float32(x)
         m, v = _moments(x32, (1, 2))
-        y = (x32 - m) * jax.lax.rsqrt(v + self.epsilon)
-        return (_affine(self, y) if self.affine else y).astype(x.dtype)
+        scale, bias = _affine(self, x.shape[-1]) if self.affine else (1, 0)
+        return _normed(x32, m, scale * jax.lax.rsqrt(v + self.epsilon), bias).astype(x.dtype)
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation (Wu and He 2018), at most `groups` groups: the largest number that divides the channels."""
+    """Group normalisation (Wu and He 2018), at most `groups` groups: the largest number that divides the channels.
+
+    told: (scale, shift), each `[B, C]`, by which the result is changed to (1 + scale) * y + shift.
+    """
 
     groups: int = 32
     epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
+    def __call__(self, x: Array, told: tuple[Array, Array] | None = None, *, train: bool) -> Array:
         del train
         batch, height, width, channels = x.shape
         groups = max(g for g in range(1, min(self.groups, channels) + 1) if channels % g == 0)
@@ -83,8 +87,12 @@ class GroupNorm(nn.Module):
         totals = jnp.stack([x32.sum((1, 2)), jnp.square(x32).sum((1, 2))]).reshape(2, batch, groups, -1).sum(-1)
         mean, square = totals / (height * width * channels // groups)
         spread = jax.lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0) + self.epsilon)
-        wide = lambda v: jnp.repeat(v, channels // groups, axis=1)[:, None, None]  # noqa: E731
-        return _affine(self, (x32 - wide(mean)) * wide(spread)).astype(x.dtype)
+        mean, spread = (jnp.repeat(v, channels // groups, axis=1)[:, None, None] for v in (mean, spread))
+        scale, bias = _affine(self, channels)
+        if told is not None:
+            more, shift = (at_least_float32(v)[:, None, None] for v in told)
+            scale, bias = scale * (1 + more), bias * (1 + more) + shift
+        return _normed(x32, mean, scale * spread, bias).astype(x.dtype)
 
 
 class Identity(nn.Module):
@@ -101,11 +109,15 @@ def _moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     return mean, jnp.square(x - mean).mean(axes, keepdims=True)
 
 
-def _affine(module: nn.Module, y: Array) -> Array:
-    """Per-channel scale from Normal(1, 0.02), as DCGAN and pix2pix draw it, and bias from 0."""
-    shape = (y.shape[-1],)
-    scale = module.param("scale", lambda key, s: 1 + 0.02 * jax.random.normal(key, s), shape)
-    return y * scale + module.param("bias", nn.initializers.zeros, shape)
+def _normed(x: Array, mean: Array, scale: Array, bias: Array) -> Array:
+    """(x - mean) * scale + bias as one product and one sum for each value, and the backward pass needs no map beside x."""
+    return x * scale + (bias - mean * scale)
+
+
+def _affine(module: nn.Module, channels: int) -> tuple[Array, Array]:
+    """(scale from Normal(1, 0.02), as DCGAN and pix2pix draw it, bias from 0), `[channels]` each."""
+    scale = module.param("scale", lambda key, s: 1 + 0.02 * jax.random.normal(key, s), (channels,))
+    return scale, module.param("bias", nn.initializers.zeros, (channels,))
 
 
 NORMS: dict[str, Callable[..., nn.Module]] = {

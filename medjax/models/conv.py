@@ -7,7 +7,8 @@ to know it). `form` and `form_transpose` choose among the variants of `medjax.mo
 
 On a CPU, XLA has no fast path for the derivative of an input-dilated convolution, which a transposed one is, and multiplies
 with the zeros between its inputs, as it does for the input's gradient of a strided one: both go through phases. Maps of very
-few channels, and tiny ones, leave a convolution nothing to work on: there a matrix product does it. On other platforms the
+few channels leave a convolution nothing to work on, and beside a large kernel a small map is not worth laying the kernel out
+anew: there a matrix product does it. On other platforms the
 libraries have such paths of their own, and the plain form is kept.
 """
 
@@ -24,7 +25,7 @@ from medjax.models import conv_forms as forms
 from medjax.models.conv_forms import Window
 from medjax.types import Array
 
-SMALL_MAP = 64  # B*H*W up to which patches and one matrix product beat a convolution on a CPU
+SMALL_MAP = 64  # B*H*W up to which one matrix product beats a convolution on a CPU, whatever the channels
 FEW = 2  # channels that leave a convolution nothing to reduce over, or to give
 LARGE_MAP = 128 * 128  # B*H*W above which writing out the patches of a strided convolution costs more than it saves
 Padding = Sequence[tuple[int, int]]
@@ -33,15 +34,15 @@ traced_for = jax.make_user_context("")
 
 
 def form(batch: int, kernel: Sequence[int], window: Window, platform: str | None = None) -> str:
-    """Which variant serves a convolution of `kernel` `[kh, kw, in, out]` over `batch` maps: plain, dot, patches, shifts, columns
-    or strided.
+    """Which variant serves a convolution of `kernel` `[kh, kw, in, out]` over `batch` maps: plain, dot, columns, shifts or
+    strided.
     """
     if _platform(platform) != "cpu":
         return "plain"
     if window.kernel == (1, 1) and window.padding == ((0, 0), (0, 0)):
         return "dot"
-    if _positions(batch, window) <= SMALL_MAP:
-        return "patches"
+    if _small(batch, kernel, window):
+        return "columns"
     if kernel[3] == 1 and window.strides == (1, 1):
         return "shifts"
     strided = window.strides != (1, 1)
@@ -51,12 +52,10 @@ def form(batch: int, kernel: Sequence[int], window: Window, platform: str | None
 
 
 def form_transpose(batch: int, kernel: Sequence[int], window: Window, platform: str | None = None) -> str:
-    """Which variant serves a transposed convolution of `kernel` `[kh, kw, out, in]`: plain, patches, shifts or phases."""
+    """Which variant serves a transposed convolution of `kernel` `[kh, kw, out, in]`: plain, shifts or phases."""
     if _platform(platform) != "cpu":
         return "plain"
-    if _positions(batch, window) <= SMALL_MAP:
-        return "patches"
-    return "shifts" if kernel[2] <= FEW else "phases"
+    return "shifts" if _small(batch, kernel, window) or kernel[2] <= FEW else "phases"
 
 
 def form_upsample(batch: int, size: Sequence[int], platform: str | None = None) -> str:
@@ -70,6 +69,13 @@ def form_upsample(batch: int, size: Sequence[int], platform: str | None = None) 
 
 def _platform(asked: str | None) -> str:
     return asked or traced_for.value or jax.default_backend()
+
+
+def _small(batch: int, kernel: Sequence[int], window: Window) -> bool:
+    """Whether a map has no more positions than the kernel has channels: then the kernel is the larger one, which a convolution
+    lays out anew and a matrix product reads as it lies.
+    """
+    return _positions(batch, window) <= max(SMALL_MAP, *kernel[2:])
 
 
 def _positions(batch: int, window: Window) -> int:
@@ -89,7 +95,7 @@ def conv(x: Array, kernel: Array, *, strides: Sequence[int] = (1, 1), padding: P
         return forms.conv_plain(x, kernel, strides=window.strides, padding=window.padding)
     if chosen == "dot":
         return forms.conv_dot(x, kernel, strides=window.strides)
-    table = {"patches": forms.conv_patches, "columns": forms.conv_columns, "shifts": forms.conv_shifts, "strided": conv_strided}
+    table = {"columns": forms.conv_columns, "shifts": forms.conv_shifts, "strided": conv_strided}
     return table[chosen](x, kernel, window)
 
 
@@ -111,7 +117,6 @@ def _adjoint(x: Array, kernel: Array, window: Window) -> Array:
     """The transposed convolution that is the adjoint of a convolution with `window`."""
     table = {
         "plain": forms.conv_transpose_plain,
-        "patches": forms.conv_transpose_patches,
         "shifts": forms.conv_transpose_shifts,
         "phases": forms.conv_transpose_phases,
     }
@@ -148,6 +153,12 @@ def upsample_conv(x: Array, kernel: Array) -> Array:
     if form_upsample(x.shape[0], x.shape[1:3]) == "phases":
         return conv_transpose(x, forms.upsampling_kernel(kernel), padding=reach)
     return conv(nearest(x), kernel, padding=((reach, reach),) * 2)
+
+
+def max_pool(x: Array, size: int, stride: int, padding: int = 0) -> Array:
+    """Maximum over windows `[B, H, W, C]`; padding never wins."""
+    window = Window(x.shape[1:3], (size, size), (stride, stride), ((padding, padding),) * 2)
+    return (forms.max_pool_shifts if _platform(None) == "cpu" else forms.max_pool_plain)(x, window)
 
 
 def nearest(x: Array, factor: int = 2) -> Array:

@@ -8,13 +8,13 @@ is computed, and so are the gradients.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from medjax.types import Array
@@ -48,20 +48,13 @@ def conv_plain(x: Array, kernel: Array, *, strides: Sequence[int], padding: Sequ
 
 def conv_dot(x: Array, kernel: Array, *, strides: Sequence[int]) -> Array:
     """A 1x1 convolution without padding as one matrix product over the positions that its strides visit."""
-    return x[:, :: strides[0], :: strides[1]] @ kernel[0, 0]
-
-
-def conv_patches(x: Array, kernel: Array, window: Window) -> Array:
-    """im2col by one gather and one matrix product, for maps so small that setting up a convolution outweighs its arithmetic."""
-    x = jnp.pad(x, ((0, 0), *window.padding, (0, 0)))
-    rows, columns = _touched(window)
-    return x[:, rows, columns].reshape(x.shape[0], *window.positions, -1) @ kernel.reshape(-1, kernel.shape[3])
+    return product(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
 
 
 def conv_columns(x: Array, kernel: Array, window: Window) -> Array:
-    """im2col by slices and one matrix product, for so few input channels that a convolution has nothing to reduce over."""
+    """im2col and one matrix product: for maps small beside their kernel, and for very few input channels."""
     taps = gather_taps(x, window)
-    return taps.reshape(*taps.shape[:3], -1) @ kernel.reshape(-1, kernel.shape[3])
+    return product(taps.reshape(*taps.shape[:3], -1), kernel.reshape(-1, kernel.shape[3]))
 
 
 def conv_shifts(x: Array, kernel: Array, window: Window) -> Array:
@@ -74,11 +67,21 @@ def conv_shifts(x: Array, kernel: Array, window: Window) -> Array:
     return conv_transpose_shifts(x, turned, Window(window.positions, window.kernel, (1, 1), padding))
 
 
-def _touched(window: Window) -> tuple[np.ndarray, np.ndarray]:
-    """Rows `[H', 1, kh, 1]` and columns `[1, W', 1, kw]` that each position's taps touch on the padded map."""
-    counted = zip(window.positions, window.kernel, window.strides, strict=True)
-    rows, columns = (np.arange(n)[:, None] * s + np.arange(k) for n, k, s in counted)
-    return rows[:, None, :, None], columns[None, :, None, :]
+@jax.custom_vjp
+def product(x: Array, weights: Array) -> Array:
+    """`x @ weights`, whose gradient for the weights is a product with x in front: in jax's own the cotangent stands there, which
+    XLA lays out anew, and with it computes anew whatever it has fused into the cotangent.
+    """
+    return x @ weights
+
+
+def _product_bwd(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, weights = saved
+    rows = tuple(range(x.ndim - 1))
+    return g @ weights.T, lax.dot_general(x, g, ((rows, rows), ((), ())))
+
+
+product.defvjp(lambda x, weights: (x @ weights, (x, weights)), _product_bwd)
 
 
 # ------------------------------------------------------------------------------------- transposed convolution
@@ -94,21 +97,8 @@ def conv_transpose_plain(x: Array, kernel: Array, window: Window) -> Array:
     )
 
 
-def conv_transpose_patches(x: Array, kernel: Array, window: Window) -> Array:
-    """One matrix product to kh * kw * out channels, scattered and added by index: for tiny maps."""
-    (batch, height, width, _), (kh, kw, out, _) = x.shape, kernel.shape
-    taps = jnp.einsum("bhwi,klOi->bhwklO", x, kernel)
-    full = ((height - 1) * window.strides[0] + kh, (width - 1) * window.strides[1] + kw)
-    rows, columns = _touched(window)
-    y = jnp.zeros((batch, *full, out), taps.dtype).at[:, rows, columns].add(taps)
-    for axis in (0, 1):
-        low = window.padding[axis][0]
-        y = _padded(y, axis + 1, -low, window.size[axis] + low - full[axis])
-    return y
-
-
 def conv_transpose_shifts(x: Array, kernel: Array, window: Window) -> Array:
-    """One matrix product to kh * kw * out channels, shifted and added: for very few output channels."""
+    """One matrix product to kh * kw * out channels, shifted and added: for maps small beside their kernel."""
     return scatter_taps(jnp.einsum("bhwi,klOi->bhwklO", x, kernel), window)
 
 
@@ -202,12 +192,34 @@ def scatter_taps(taps: Array, window: Window) -> Array:
     return taps
 
 
-def _padded(x: Array, axis: int, low: int, high: int) -> Array:
-    """`x` with zeros before and after along an axis; cropped there where the numbers are negative."""
+def _padded(x: Array, axis: int, low: int, high: int, value: float = 0.0) -> Array:
+    """`x` with a value before and after along an axis; cropped there where the numbers are negative."""
     if not (low or high):
         return x
-    return lax.pad(x, jnp.zeros((), x.dtype), [(low, high, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)])
+    return lax.pad(x, jnp.asarray(value, x.dtype), [(low, high, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)])
 
 
 gather_taps.defvjp(lambda x, window: (gather_taps(x, window), None), lambda window, _, g: (scatter_taps(g, window),))
 scatter_taps.defvjp(lambda taps, window: (scatter_taps(taps, window), None), lambda window, _, g: (gather_taps(g, window),))
+
+
+# ----------------------------------------------------------------------------------------------- max pooling
+
+
+def max_pool_plain(x: Array, window: Window) -> Array:
+    """XLA's own reduction over windows."""
+    pads = ((0, 0), *window.padding, (0, 0))
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, *window.kernel, 1), (1, *window.strides, 1), pads)
+
+
+def max_pool_shifts(x: Array, window: Window) -> Array:
+    """Maxima over shifted rows, then over shifted columns: equal values, and a gradient by selection, not scattered. Where
+    several values are the maximum they share the gradient; XLA's gives it to the first.
+    """
+    for place, axis in ((0, 1), (1, 2)):
+        stride, reach = window.strides[place], (window.positions[place] - 1) * window.strides[place] + 1
+        x = _padded(x, axis, *window.padding[place], value=-jnp.inf)
+        x = functools.reduce(
+            jnp.maximum, [lax.slice_in_dim(x, k, k + reach, stride, axis) for k in range(window.kernel[place])]
+        )
+    return x

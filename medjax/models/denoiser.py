@@ -44,8 +44,7 @@ class TimedBlock(nn.Module):
         make = lambda size, init, name: Conv(self.features, size, kernel_init=init, dtype=self.dtype, name=name)  # noqa: E731
         h = make(3, _LINEAR, "conv_0")(nn.silu(GroupNorm(name="norm_0")(x, train=False)))
         told = nn.Dense(2 * self.features, kernel_init=_ZEROS, dtype=self.dtype, name="time")(nn.silu(embedding))
-        scale, shift = jnp.split(told[:, None, None], 2, axis=-1)
-        h = GroupNorm(name="norm_1")(h, train=False) * (1 + scale) + shift
+        h = GroupNorm(name="norm_1")(h, tuple(jnp.split(told, 2, axis=-1)), train=False)
         h = make(3, _ZEROS, "conv_1")(Dropout(self.dropout)(nn.silu(h)))
         return h + (x if x.shape[-1] == self.features else make(1, _LINEAR, "skip")(x))
 

@@ -14,7 +14,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from medjax.models.blocks import BatchNorm
-from medjax.models.layers import Conv2d, avg_pool, check_input, max_pool
+from medjax.models.conv import max_pool
+from medjax.models.layers import Conv2d, avg_pool, check_input
 from medjax.types import Array
 
 LAYERS = (6, 12, 24, 16)

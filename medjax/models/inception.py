@@ -17,7 +17,8 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from medjax.models.layers import ConvNormRelu, avg_pool, check_input, max_pool
+from medjax.models.conv import max_pool
+from medjax.models.layers import ConvNormRelu, avg_pool, check_input
 from medjax.types import Array
 
 # A branch is a chain of (name, features, kernel, stride, padding); a list inside it is a fork whose ends are joined.

@@ -48,11 +48,6 @@ class ConvNormRelu(nn.Module):
         return nn.relu(BatchNorm(epsilon=self.epsilon, name="bn")(x, train=train))
 
 
-def max_pool(x: Array, size: int, stride: int, padding: int = 0) -> Array:
-    """Maximum over windows; padding never wins."""
-    return nn.max_pool(x, (size, size), strides=(stride, stride), padding=((padding, padding),) * 2)
-
-
 def avg_pool(x: Array, size: int, stride: int, padding: int = 0) -> Array:
     """Mean over windows of what lies inside the image (`count_include_pad=False`)."""
     window = (size, size)

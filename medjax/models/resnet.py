@@ -22,7 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax.models.blocks import Dropout, at_least_float32, make_norm
-from medjax.models.layers import Conv2d, check_input, max_pool
+from medjax.models.conv import max_pool
+from medjax.models.layers import Conv2d, check_input
 from medjax.types import Array, ConfigError
 
 BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}

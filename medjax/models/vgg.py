@@ -12,7 +12,8 @@ from __future__ import annotations
 import flax.linen as nn
 
 from medjax.models.blocks import Dropout
-from medjax.models.layers import Conv2d, adaptive_avg_pool, check_input, max_pool
+from medjax.models.conv import max_pool
+from medjax.models.layers import Conv2d, adaptive_avg_pool, check_input
 from medjax.types import Array, ConfigError
 
 DEPTHS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
