@@ -67,7 +67,7 @@ def _calls(batches: Batches, start: int, num_steps: int, size: int) -> Iterator[
 
 
 def check_periods(periods: Iterable[tuple[str, int]], steps_per_call: int, name: str = "steps_per_call") -> None:
-    """ConfigError where something is due within a call, during which nothing can be done; `periods` are (what it is, steps)."""
+    """Raises ConfigError where one of `periods`, (what is due, every how many steps), falls within a call."""
     if steps_per_call < 1:
         raise ConfigError(f"{name} must be at least 1, not {steps_per_call}")
     for what, period in periods:

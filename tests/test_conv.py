@@ -165,6 +165,7 @@ def window_of(size, k, stride, padding):
         (4, (4, 4, 2, 64), window_of(256, 4, 2, 1), "cpu", "strided"),
         (4, (3, 3, 2, 64), window_of(256, 3, 1, 1), "cpu", "columns"),
         (4, (4, 4, 512, 1), window_of(31, 4, 1, 1), "cpu", "shifts"),
+        (1, (4, 4, 512, 1), window_of(15, 4, 1, 1), "cpu", "shifts"),
         (1, (4, 4, 512, 1), window_of(31, 4, 1, 1), "gpu", "plain"),
         (1, (4, 4, 64, 128), window_of(2, 4, 2, 1), "gpu", "plain"),
         (1, (1, 1, 64, 128), window_of(2, 1, 1, 0), "tpu", "plain"),
@@ -194,7 +195,10 @@ def test_off_a_cpu_the_plain_form_is_used(monkeypatch):
     monkeypatch.setattr(forms, "conv_transpose_plain", lambda *a, **k: used.append("transpose"))
     c.conv(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 1, 1, 1)))
     c.conv_transpose(jnp.zeros((1, 2, 2, 1)), jnp.zeros((4, 4, 1, 1)))
-    assert used == ["conv", "transpose"]
+    c.upsample_conv(jnp.zeros((1, 32, 32, 1)), jnp.zeros((3, 3, 1, 1)))
+    monkeypatch.setattr(forms, "max_pool_plain", lambda *a, **k: used.append("pool"))
+    c.max_pool(jnp.zeros((1, 4, 4, 1)), 2, 2)
+    assert used == ["conv", "transpose", "conv", "pool"]
 
 
 def test_modules_keep_their_bias_and_types():
@@ -266,5 +270,9 @@ def test_forms_of_max_pooling_agree(float64, shape, size, stride, padding):
     for ours in others:
         np.testing.assert_array_equal(ours[0], plain[0])
         np.testing.assert_allclose(ours[1], plain[1], atol=1e-12)
-    flat = jax.grad(lambda x: forms.max_pool_shifts(x, window).sum())(jnp.zeros(shape))
-    assert float(flat.sum()) == pytest.approx(pooled.size)
+    assert c.max_pool(jnp.asarray(x, jnp.bfloat16), size, stride, padding).dtype == jnp.bfloat16
+
+
+def test_values_that_tie_share_the_gradient_of_a_maximum():
+    shared = jax.grad(lambda x: c.max_pool(x, 2, 2).sum())(jnp.zeros((1, 4, 6, 2)))
+    np.testing.assert_array_equal(shared, np.full((1, 4, 6, 2), 0.25))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medjax import formats
-from medjax.data import packed
+from medjax.data import choice, packed
 from medjax.data.packed import Packed, pack, unpack
 from medjax.types import ConfigError
 
@@ -53,6 +53,7 @@ def test_stacks_are_as_deep_as_the_deepest_image():
     images = [np.full((3, 3, 1), i / 255, np.float32) for i in range(40)]
     assert packed.stacked(lambda i: {"target": images[i]}, range(40), room=1 << 20, where="here")["target"].dtype == np.uint8
     images[7] = np.full((3, 3, 1), 7 / 65535, np.float32)
+    assert 7 not in choice.thinned(range(40), packed._SAMPLE)
     stack = packed.stacked(lambda i: {"target": images[i]}, range(40), room=1 << 20, where="here", threads=2)["target"]
     assert stack.dtype == np.uint16 and stack.shape == (40, 3, 3, 1)
     for row, image in zip(stack, images, strict=True):

@@ -83,3 +83,6 @@ def test_group_norm_by_sums_is_flaxs_in_float64():
         loss = lambda x, norm, **kw: jnp.sum(jnp.tanh(value(norm, x, **kw)) * jnp.cos(x))  # noqa: E731
         np.testing.assert_allclose(value(ours, x, train=True), value(theirs, x), rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(jax.grad(loss)(x, ours, train=True), jax.grad(loss)(x, theirs), rtol=1e-12, atol=1e-12)
+        told = tuple(np.random.default_rng(1).normal(size=(2, 2, 12)))
+        changed = value(theirs, x) * (1 + told[0][:, None, None]) + told[1][:, None, None]
+        np.testing.assert_allclose(value(ours, x, told=told, train=True), changed, rtol=1e-12, atol=1e-12)

@@ -35,6 +35,9 @@ from medjax.models.conv_forms import Window  # noqa: E402
 Form = Callable[[Any, Any], Any]
 
 
+PRODUCTS = 1024  # positions up to which one matrix product is tried
+
+
 class Layer(NamedTuple):
     """A convolution as a model has it; `size` is the side of the map that it reads."""
 
@@ -61,12 +64,14 @@ LAYERS = (
     Layer("unet output", "transposed", 4, 128, 128, 1, 4, 2, 1),
     Layer("patchgan conv_0", "conv", 4, 256, 2, 64, 4, 2, 1),
     Layer("patchgan logits", "conv", 4, 31, 512, 1, 4, 1, 1),
+    Layer("patchgan logits of 128 pixels", "conv", 1, 15, 512, 1, 4, 1, 1),
     Layer("resnet generator down_1", "conv", 1, 128, 64, 128, 3, 2, 1),
     Layer("resnet generator up_0", "transposed", 1, 64, 128, 64, 3, 2, 1, 1),
     Layer("resnet generator last", "conv", 1, 134, 64, 1, 7, 1, 0),
     Layer("rrdb conv_up2", "upsample", 4, 96, 64, 64, 3, 1, 1),
     Layer("rrdb conv_last", "conv", 4, 192, 64, 1, 3, 1, 1),
     Layer("denoiser halve_1", "conv", 4, 128, 64, 128, 3, 2, 1),
+    Layer("denoiser double_2", "upsample", 4, 32, 256, 128, 3, 1, 1),
     Layer("denoiser skip", "conv", 4, 128, 128, 64, 1, 1, 0),
     Layer("resnet-18 layer2", "conv", 8, 56, 64, 128, 3, 2, 1),
     Layer("resnet-18 layer4", "conv", 8, 7, 512, 512, 3, 1, 1),
@@ -84,13 +89,13 @@ def candidates(layer: Layer) -> tuple[dict[str, Form], str]:
         side = (layer.size - 1) * layer.stride - 2 * layer.padding + layer.kernel + layer.output_padding
         window = Window((side, side), k, s, ((layer.padding, layer.padding - layer.output_padding),) * 2)
         found = {"plain": forms.conv_transpose_plain, "phases": forms.conv_transpose_phases}
-        if layer.outputs <= c.FEW or layer.batch * layer.size**2 <= 1024:
+        if layer.outputs <= c.FEW or layer.batch * layer.size**2 <= PRODUCTS:
             found["shifts"] = forms.conv_transpose_shifts
         chosen = c.form_transpose(layer.batch, (*k, layer.outputs, layer.inputs), window)
         return {name: lambda x, kernel, form=form: form(x, kernel, window) for name, form in found.items()}, chosen
     window = Window((layer.size,) * 2, k, s, p)
     found = {"strided": c.conv_strided} if layer.stride > 1 else {}
-    if layer.inputs <= c.FEW or layer.batch * np.prod(window.positions) <= 1024:
+    if layer.inputs <= c.FEW or layer.batch * np.prod(window.positions) <= PRODUCTS:
         found["columns"] = forms.conv_columns
     if layer.outputs == 1 and layer.stride == 1:
         found["shifts"] = forms.conv_shifts

@@ -21,9 +21,12 @@ from typing import Any
 from experiments.benchmarks import cases
 from experiments.benchmarks.cases import Case
 from experiments.benchmarks.workers import Worker, environment
+from medjax.types import ConfigError
 
 BUILD = "experiments.benchmarks.medjax_step:build"
-WAYS = {"neither": {"MEDJAX_XLA_FLAGS": "0"}, "flag": {"MALLOC_CHECK_": "0"}, "flag and memory": {}}  # MALLOC_: the user's
+CHOICES = ("MEDJAX_XLA_FLAGS", "XLA_FLAGS", "GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
+# Where any MALLOC_ variable is set no memory is kept.
+WAYS = {"neither": {"MEDJAX_XLA_FLAGS": "0"}, "flag": {"MALLOC_CHECK_": "0"}, "flag and memory": {}}
 
 
 def measure(case: Case, *, slices: int, seconds: float) -> list[dict[str, Any]]:
@@ -59,8 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each slice, roughly; at least one step")
     parser.add_argument("--output", type=Path)
     args = parser.parse_args(argv)
+    if chosen := [name for name in CHOICES if os.environ.get(name)]:
+        parser.error(f"{chosen[0]} is set, which is a choice between the ways that are compared: unset it")
+    try:
+        asked = cases.chosen(cases.TRAIN, [args.only] if args.only else [])
+    except ConfigError as error:
+        parser.error(str(error))
     rows, load = [], os.getloadavg()[0]
-    for case in cases.chosen(cases.TRAIN, [args.only] if args.only else []):
+    for case in asked:
         for row in measure(case, slices=args.slices, seconds=args.seconds):
             low, high = row["ms_range"]
             name = f"{row['case']}, batch {row['batch']}"

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import numpy as np
+
+Numbers = TypeVar("Numbers", np.ndarray, Sequence[int])
 
 
 def spread(count: int, wanted: int) -> list[int]:
@@ -11,7 +16,7 @@ def spread(count: int, wanted: int) -> list[int]:
     return [int((i + 0.5) * count / wanted) for i in range(wanted)]
 
 
-def thinned(indices: np.ndarray, most: int) -> np.ndarray:
+def thinned(indices: Numbers, most: int) -> Numbers:
     """Every k-th of `indices`, with the least k that leaves `most` of them at most."""
     return indices[:: stride(len(indices), most)]
 

@@ -60,7 +60,7 @@ def _exact(image: np.ndarray, largest: int) -> bool:
 
 def size_of(load: Load, indices: Sequence[int]) -> int:
     """Bytes that the different images among `indices` take when packed, estimated from a few of them."""
-    chosen = np.unique(indices)
+    chosen = np.unique(indices).tolist()
     sizes = [sum(pack(image).values.nbytes for image in load(i).values()) for i in thinned(chosen, _SAMPLE)]
     return round(len(chosen) * sum(sizes) / len(sizes))
 

@@ -1,15 +1,15 @@
-"""Convolutions with the same mathematics as `flax.linen`'s, arranged for XLA; the only module that knows why.
+"""Convolutions and max pooling with the same mathematics as `flax.linen`'s, arranged for XLA; the only module that knows why.
 
 Images and maps are `[B, H, W, C]`. `Conv` keeps its kernel as `[kh, kw, in, out]`; `ConvTranspose` as
 `[kh, kw, out, in]`, so that neither its forward nor its backward pass transposes the large weights (weight import has
-to know it). `form` and `form_transpose` choose among the variants of `medjax.models.conv_forms` by platform and shape;
-`plain` is always right and is what every other form is tested against in float64.
+to know it). `form`, `form_transpose` and `form_upsample` choose among the variants of `medjax.models.conv_forms` by platform
+and shape; `plain` is always right and is what every other form is tested against in float64.
 
 On a CPU, XLA has no fast path for the derivative of an input-dilated convolution, which a transposed one is, and multiplies
-with the zeros between its inputs, as it does for the input's gradient of a strided one: both go through phases. Maps of very
-few channels leave a convolution nothing to work on, and beside a large kernel a small map is not worth laying the kernel out
-anew: there a matrix product does it. On other platforms the
-libraries have such paths of their own, and the plain form is kept.
+with the zeros between its inputs, as it does for the input's gradient of a strided one: both go through phases, as does an
+enlargement before a convolution, which would multiply with equal neighbours. Maps of very few channels leave a convolution
+nothing to work on, and beside a large kernel a small map is not worth laying the kernel out anew: there a matrix product does
+it. On other platforms the libraries have such paths of their own, and the plain form is kept.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def form_transpose(batch: int, kernel: Sequence[int], window: Window, platform: 
 def form_upsample(batch: int, size: Sequence[int], platform: str | None = None) -> str:
     """Which variant serves an enlargement of maps of `size` (H, W) by 2 before a convolution: nearest or phases.
 
-    Phases have 4/9 of the products; for tiny maps folding the kernel outweighs that. On other platforms they have to be measured.
+    Phases, a transposed convolution with a folded kernel, have 4/9 of the products; for tiny maps the folding outweighs that. On
+    other platforms they have to be measured.
     """
     large = batch * size[0] * size[1] > SMALL_MAP
     return "phases" if large and _platform(platform) == "cpu" else "nearest"
@@ -72,10 +73,10 @@ def _platform(asked: str | None) -> str:
 
 
 def _small(batch: int, kernel: Sequence[int], window: Window) -> bool:
-    """Whether a map has no more positions than the kernel has channels: then the kernel is the larger one, which a convolution
-    lays out anew and a matrix product reads as it lies.
+    """Whether the kernel, which a convolution lays out anew and a matrix product reads as it lies, is larger than all taps of the
+    map (or the map is tiny): of `[kh, kw, a, b]` the taps have kh * kw * a values for each position.
     """
-    return _positions(batch, window) <= max(SMALL_MAP, *kernel[2:])
+    return _positions(batch, window) <= max(SMALL_MAP, kernel[3])
 
 
 def _positions(batch: int, window: Window) -> int:

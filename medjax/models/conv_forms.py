@@ -1,4 +1,4 @@
-"""Forms of convolution: the same mathematics in other arrangements. `medjax.models.conv` says which is used where.
+"""Forms of convolution and max pooling: one mathematics in many arrangements. `medjax.models.conv` says which is used where.
 
 Maps are `[B, H, W, C]`. Kernels of convolutions are `[kh, kw, in, out]`, of transposed ones `[kh, kw, out, in]`: what goes
 from the large map to the small one reads a kernel as it lies. A `Window` says how the taps of a convolution lie on the map
@@ -8,9 +8,8 @@ is computed, and so are the gradients.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple
 
 import jax
@@ -98,7 +97,7 @@ def conv_transpose_plain(x: Array, kernel: Array, window: Window) -> Array:
 
 
 def conv_transpose_shifts(x: Array, kernel: Array, window: Window) -> Array:
-    """One matrix product to kh * kw * out channels, shifted and added: for maps small beside their kernel."""
+    """One matrix product to kh * kw * out channels, shifted and added: for small maps, and very few channels out."""
     return scatter_taps(jnp.einsum("bhwi,klOi->bhwklO", x, kernel), window)
 
 
@@ -158,9 +157,10 @@ def upsampling_kernel(kernel: Array) -> Array:
     """`[k, k, in, out]`, k odd, to `[k + 1, k + 1, out, in]`: the transposed convolution with it at stride 2 and padding
     (k - 1) / 2 is the enlargement by 2 by the nearest neighbour and then the convolution with `kernel`, at 4/9 of its arithmetic.
     """
-    turned = kernel[::-1, ::-1].swapaxes(2, 3)
+    wide = jnp.promote_types(kernel.dtype, jnp.float32)  # the sums are rounded once
+    turned = kernel[::-1, ::-1].swapaxes(2, 3).astype(wide)
     padded = lambda top, left: jnp.pad(turned, ((top, 1 - top), (left, 1 - left), (0, 0), (0, 0)))  # noqa: E731
-    return padded(0, 0) + padded(0, 1) + padded(1, 0) + padded(1, 1)
+    return (padded(0, 0) + padded(0, 1) + padded(1, 0) + padded(1, 1)).astype(kernel.dtype)
 
 
 # ------------------------------------------------------------------------------------------- taps, both ways
@@ -219,7 +219,5 @@ def max_pool_shifts(x: Array, window: Window) -> Array:
     for place, axis in ((0, 1), (1, 2)):
         stride, reach = window.strides[place], (window.positions[place] - 1) * window.strides[place] + 1
         x = _padded(x, axis, *window.padding[place], value=-jnp.inf)
-        x = functools.reduce(
-            jnp.maximum, [lax.slice_in_dim(x, k, k + reach, stride, axis) for k in range(window.kernel[place])]
-        )
+        x = reduce(jnp.maximum, [lax.slice_in_dim(x, k, k + reach, stride, axis) for k in range(window.kernel[place])])
     return x
