@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 
 from experiments import gpu_check
-from experiments.benchmarks import cases, devices, inference, report_tables, roofline, sampling, side_by_side, startup, train_step
+from experiments.benchmarks import (
+    cases,
+    devices,
+    inference,
+    profile,
+    report_tables,
+    roofline,
+    sampling,
+    settings,
+    side_by_side,
+    startup,
+    train_step,
+)
 from experiments.benchmarks.workers import Worker, WorkerError, environment
 from medjax.build import config as configs
 from medjax.build import diffusion, networks
@@ -318,3 +330,34 @@ def test_sampling_compiles_once_and_holds_as_much_for_more_steps(tmp_path, capsy
     assert few["compiled"] == many["compiled"] == 1 and few["finite"] and many["finite"]
     assert many["temporary_mib"] == pytest.approx(few["temporary_mib"], abs=0.01)
     assert "dpm2m     9 steps: 1 compiled" in capsys.readouterr().out
+
+
+def test_a_traces_operations_are_told_apart():
+    names = {"transpose_copy_fusion.3": 20, "copy_bitcast_fusion": 10, "copy.8": 5, "ynn_fusion.12": 30, "dot.1": 5, "add": 9}
+    others = {"ThunkExecutor::Execute": 100, "$api.py:2479 block_until_ready": 100, "end: dot.1": 50, "PjitFunction(step)": 9}
+    events = [{"ph": "X", "name": name, "dur": 1e3 * ms} for name, ms in {**names, **others}.items()]
+    found = profile.shares([*events, {"ph": "M", "name": "add"}], 0.1)
+    expected = {"layouts": 0.35, "products and sums": 0.35, "elementwise": 0.09, profile.REST: 0.21}
+    assert found == pytest.approx(expected)
+
+
+def test_settings_are_compared_where_none_is_chosen(monkeypatch, capsys):
+    for name in settings.CHOICES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
+    with pytest.raises(SystemExit):
+        settings.main([])
+    assert "MALLOC_ARENA_MAX is set" in capsys.readouterr().err
+    monkeypatch.delenv("MALLOC_ARENA_MAX")
+    with pytest.raises(SystemExit):
+        settings.main(["--only=nothing"])
+    assert "no case 'nothing'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_ways_of_a_step_are_compared(monkeypatch):
+    for name in settings.CHOICES:
+        monkeypatch.delenv(name, raising=False)
+    rows = settings.measure(cases.Case("small", "restorer_cxr:tiny", 2, 0.0), slices=2, seconds=0.05)
+    assert [row["way"] for row in rows] == list(settings.WAYS) and rows[0]["of_neither"] == 1
+    assert [bool(row["xla_flags"]) for row in rows] == [False, True, True] and all(row["ms"] > 0 for row in rows)

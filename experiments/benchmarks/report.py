@@ -32,6 +32,7 @@ RENDERERS: dict[str, Renderer] = {
     "roofline": tables.roofline,
     "gpu_check": tables.checks,
     "forms": tables.plain,
+    "profile": tables.plain,
     "settings": tables.plain,
     "sampling": tables.plain,
 }
@@ -45,6 +46,7 @@ TITLES = {
     "roofline": "The published models on an accelerator",
     "gpu_check": "A GPU",
     "forms": "Forms of convolution",
+    "profile": "Where the time of a step goes",
     "settings": "The two settings for CPUs",
     "sampling": "Drawing images by diffusion",
 }
