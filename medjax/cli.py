@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from medjax import __version__, cli_compare, cli_export, cli_led, cli_synthesize, keep_memory, set_cpu_flags
+from medjax import __version__, cli_compare, cli_export, cli_led, cli_synthesize, set_cpu_flags
 from medjax.types import ConfigError, MedjaxError
 
 _DRAWN = ("sampler", "steps", "start", "enhancer", "condition")  # flags of `enhance` that are for runs of diffusion
@@ -218,7 +218,7 @@ def _overrides(words: Sequence[str]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    (set_cpu_flags if argv[:1] == ["train"] else keep_memory)()
+    set_cpu_flags()
     args, rest = _parser().parse_known_args(argv)
     warnings.showwarning = lambda message, *_, **__: print(f"medjax: warning: {message}", file=sys.stderr)
     try:

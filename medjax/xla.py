@@ -12,7 +12,7 @@ from importlib import metadata
 
 from medjax.types import ConfigError
 
-# XLA's fused CPU convolutions slow training; an unknown flag aborts the process, so only versions that know it get it.
+# XLA's fused CPU convolutions are slow; an unknown flag aborts the process, so only versions that know it get it.
 _CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 _CPU_FLAG_VERSIONS = ("0.10.",)
 # glibc's mallopt: never trim the heap, and serve every size from it, by one arena, so that all sizes can use what was freed.
@@ -21,10 +21,10 @@ _KEEP = ((_TRIM_THRESHOLD, -1), (_MMAP_MAX, 0), (_ARENA_MAX, 1))
 
 
 def set_cpu_flags(*, required: bool = False) -> bool:
-    """Make training on a CPU faster, by a third for many networks, through a flag of XLA; call it before jax is imported.
+    """Make a CPU faster at most networks, by up to a third, through a flag of XLA; call it before jax is imported.
 
     Returns whether XLA will see the flag. It is left out where jax is loaded already, the installed jaxlib is not known to have
-    it, `XLA_FLAGS` names it (the user's own choice stands), or `MEDJAX_XLA_FLAGS=0`. Calls `keep_memory` too. `medjax train`
+    it, `XLA_FLAGS` names it (the user's own choice stands), or `MEDJAX_XLA_FLAGS=0`. Calls `keep_memory` too. Every command
     calls this itself.
 
     required: raise ConfigError where jax is loaded already, instead of returning False.
@@ -50,7 +50,7 @@ def keep_memory() -> bool:
     and pages that go back to the system in between are zeroed by it again, at up to a quarter of a step.
 
     Returns whether it is so: glibc alone can, and the user's own choice stands (`MALLOC_...`, `GLIBC_TUNABLES`), as does
-    `MEDJAX_XLA_FLAGS=0`. Every command calls this itself; memory that was once needed stays with the process until it ends.
+    `MEDJAX_XLA_FLAGS=0`; memory that was once needed stays with the process until it ends.
     """
     chosen = any(name.startswith("MALLOC_") for name in os.environ) or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
     mallopt = None if chosen or os.environ.get("MEDJAX_XLA_FLAGS") == "0" else getattr(ctypes.CDLL(None), "mallopt", None)

@@ -1,4 +1,4 @@
-"""The flag for training on a CPU: set in time or not at all, and never over the user's own."""
+"""The flag for a CPU: set in time or not at all, and never over the user's own."""
 
 from __future__ import annotations
 

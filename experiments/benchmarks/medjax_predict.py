@@ -1,7 +1,6 @@
 """The prediction of a config as a benchmark's worker (see `workers`): the objective's `predict` under jit, with fresh weights.
 
-Imported in the worker's process alone. XLA's flags are as `medjax enhance` leaves them:
-the one for training slows some networks here.
+Imported in the worker's process alone: it sets the command line's XLA flag for CPUs before jax is loaded.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from medjax import keep_memory
+from medjax import set_cpu_flags
 
-keep_memory()
+set_cpu_flags()
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # or a peer would find a GPU's memory taken
 
 import jax  # noqa: E402

@@ -18,12 +18,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
+from medjax import set_cpu_flags
 
-from medjax import keep_memory
-from medjax.build import config as configs
-from medjax.build import diffusion, networks, trained
+set_cpu_flags()
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+
+from medjax.build import config as configs  # noqa: E402
+from medjax.build import diffusion, networks, trained  # noqa: E402
 
 
 def measure(config: Any, *, sampler: str, steps: int, size: int, batch: int) -> dict[str, Any]:
@@ -67,7 +70,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--samplers", default=",".join(("ddpm", "ddim", "dpm2m")))
     parser.add_argument("--output", type=Path)
     args, rest = parser.parse_known_args(argv)
-    keep_memory()
     config = configs.get(args.config, [word.removeprefix("--config.") for word in rest])
     rows, load = [], os.getloadavg()[0]
     for sampler in args.samplers.split(","):
