@@ -98,7 +98,8 @@ def conv_transpose_plain(x: Array, kernel: Array, window: Window) -> Array:
 
 def conv_transpose_shifts(x: Array, kernel: Array, window: Window) -> Array:
     """One matrix product to kh * kw * out channels, shifted and added: for small maps, and very few channels out."""
-    return scatter_taps(jnp.einsum("bhwi,klOi->bhwklO", x, kernel), window)
+    taps = lax.dot_general(kernel, x, (((3,), (3,)), ((), ())))  # the kernel in front, where it is read as it lies
+    return scatter_taps(taps.transpose(3, 4, 5, 0, 1, 2), window)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
