@@ -98,7 +98,10 @@ def cgan(microbatch):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("make", [supervised, classification, pix2pix, cgan])
+SLOW = [pytest.param(make, marks=pytest.mark.slow) for make in (pix2pix, cgan)]
+
+
+@pytest.mark.parametrize("make", [supervised, classification, *SLOW])
 def test_a_step_in_micro_batches_is_the_step_of_the_whole_batch(make, double):
     """Without statistics of a batch and without dropout, in float64: parameters and metrics."""
     batch = double(batch_of())

@@ -35,6 +35,7 @@ def study(tmp_path_factory, quick_compile):
     return Study(workdir, "tiny", "phantom_cxr", "", 1, False)
 
 
+@pytest.mark.slow
 def test_every_claim_has_a_verdict_with_its_figures(study):
     rows = {row["id"]: row for row in json.loads((study.workdir / "claims.json").read_text())}
     assert list(rows) == IDS
@@ -48,6 +49,7 @@ def test_every_claim_has_a_verdict_with_its_figures(study):
     assert rows["time-per-epoch"]["ours"] == "54 s against 108 s: +100%"
 
 
+@pytest.mark.slow
 def test_report_stands_alone_and_says_what_it_is_of(study):
     page = (study.workdir / "report.html").read_text()
     assert "These are phantoms" in page and "below its own input" in page  # two epochs teach a U-Net nothing
@@ -58,6 +60,7 @@ def test_report_stands_alone_and_says_what_it_is_of(study):
         assert RUNS[run].label in words
 
 
+@pytest.mark.slow
 def test_distances_over_features_stand_in_the_report_and_their_sense_was_measured(study):
     page = (study.workdir / "report.html").read_text()
     assert "random_alexnet.relu3" in page and "pt_inception-2015-12-05-6726825d.pth" in page
@@ -83,6 +86,7 @@ def test_sensitivity_is_judged_by_its_figures():
     assert "2 images in each half are too few" in said
 
 
+@pytest.mark.slow
 def test_finished_stages_are_read_back(study, monkeypatch):
     def forbidden(*_, **__):
         raise AssertionError("computed again")

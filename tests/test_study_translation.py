@@ -32,6 +32,7 @@ def study(tmp_path_factory, quick_compile):
     return Study(workdir, "tiny", "phantom_mri", progress=False)
 
 
+@pytest.mark.slow
 def test_every_claim_has_a_verdict_with_its_figures(study):
     rows = {row["id"]: row for row in json.loads((study.workdir / "claims.json").read_text())}
     assert list(rows) == IDS
@@ -44,6 +45,7 @@ def test_every_claim_has_a_verdict_with_its_figures(study):
     assert rows["settings"]["verdict"] == "void" and rows["metrics"]["verdict"] == "untestable"
 
 
+@pytest.mark.slow
 def test_report_stands_alone_and_says_what_it_is_of(study):
     page = (study.workdir / "report.html").read_text()
     assert "These are simulated heads, not patients" in page and "falls short of" in page  # a few steps teach nothing
@@ -55,6 +57,7 @@ def test_report_stands_alone_and_says_what_it_is_of(study):
     assert page.count("data:image/png;base64,") >= 9
 
 
+@pytest.mark.slow
 def test_legs_are_one_training(study):
     """The 10x leg holds the rows of the 1x and the 6x leg and goes on; only the number of steps differs."""
     rows = {leg: [r for r in read_metrics(study.folder("published", 0, leg)) if r["split"] == "train"] for leg in LEGS}
@@ -66,6 +69,7 @@ def test_legs_are_one_training(study):
     assert {k for k in stored[0] if len({str(s[k]) for s in stored}) > 1} == {"train.steps"}
 
 
+@pytest.mark.slow
 def test_finished_stages_are_read_back(study, monkeypatch):
     def forbidden(*_, **__):
         raise AssertionError("computed again")
@@ -87,6 +91,7 @@ def test_finished_stages_are_read_back(study, monkeypatch):
     assert len(kept["subjects"]) == len(kept["planes"]) == study.scale.measured and set(kept["subjects"]) <= everyone
 
 
+@pytest.mark.slow
 def test_synthetic_volume_lies_on_the_grid_of_its_t1(study):
     made = json.loads((study.workdir / "volume.json").read_text())
     t1, synthetic = read_volume(made["t1"]), read_volume(study.workdir / made["output"])

@@ -50,7 +50,7 @@ class BatchNorm(nn.Module):
         else:
             raise ConfigError(f"predict_norm is 'running' or 'batch', not {self.predict_norm!r}")
         scale, bias = _affine(self, x.shape[-1])
-        return _normed(x32, m, scale * jax.lax.rsqrt(v + self.epsilon), bias).astype(x.dtype)
+        return ((x32 - m) * (scale * jax.lax.rsqrt(v + self.epsilon)) + bias).astype(x.dtype)
 
 
 class InstanceNorm(nn.Module):
@@ -65,7 +65,7 @@ class InstanceNorm(nn.Module):
         x32 = at_least_float32(x)
         m, v = _moments(x32, (1, 2))
         scale, bias = _affine(self, x.shape[-1]) if self.affine else (1, 0)
-        return _normed(x32, m, scale * jax.lax.rsqrt(v + self.epsilon), bias).astype(x.dtype)
+        return ((x32 - m) * (scale * jax.lax.rsqrt(v + self.epsilon)) + bias).astype(x.dtype)
 
 
 class GroupNorm(nn.Module):
@@ -92,7 +92,9 @@ class GroupNorm(nn.Module):
         if told is not None:
             more, shift = (at_least_float32(v)[:, None, None] for v in told)
             scale, bias = scale * (1 + more), bias * (1 + more) + shift
-        return _normed(x32, mean, scale * spread, bias).astype(x.dtype)
+        # One product and one sum for each value, and the backward pass needs no map beside x.
+        scale = scale * spread
+        return (x32 * scale + (bias - mean * scale)).astype(x.dtype)
 
 
 class Identity(nn.Module):
@@ -107,11 +109,6 @@ class Identity(nn.Module):
 def _moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     mean = x.mean(axes, keepdims=True)
     return mean, jnp.square(x - mean).mean(axes, keepdims=True)
-
-
-def _normed(x: Array, mean: Array, scale: Array, bias: Array) -> Array:
-    """(x - mean) * scale + bias as one product and one sum for each value, and the backward pass needs no map beside x."""
-    return x * scale + (bias - mean * scale)
 
 
 def _affine(module: nn.Module, channels: int) -> tuple[Array, Array]:
