@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import multiprocessing
 import os
 import shutil
@@ -29,6 +28,7 @@ from typing import Any
 
 from experiments.benchmarks import roofline
 from experiments.benchmarks.workers import WorkerError, environment
+from experiments.benchmarks.written import write
 from medjax.build import config as configs
 from medjax.types import ConfigError, MedjaxError
 from medjax.writers import read_metrics
@@ -195,9 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, WorkerError) as error:
         print(f"gpu_check: {error}", file=sys.stderr)
         return 2
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps(result, indent=1) + "\n")
+    write(args.output, result)
     return 1 if any(row["result"] == "FAIL" for row in result["rows"]) else 0
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import statistics
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.benchmarks.written import write
 from medjax import formats
 from medjax.build.config import versions
 from medjax.data import augment, inspect, packed, pipeline, sources
@@ -165,9 +165,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         source = inspect.find_source(args.root or scratch)
         source = sources.subset(source, range(min(args.limit, len(source))))
         result = measure(source, args)
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps(result, indent=1) + "\n")
+    write(args.output, result)
     return result
 
 

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.benchmarks.written import write
+
 SIDE, SHARDS = 299, 4
 
 
@@ -86,9 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     found = measure(args.network, args.images, args.batch)
     print(json.dumps(found, indent=2))
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps(found, indent=2) + "\n")
+    write(args.output, found)
     return 0
 
 

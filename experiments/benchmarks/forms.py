@@ -9,7 +9,6 @@ in which the forms take turns, and the form that `medjax.models.conv` takes on t
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -27,6 +26,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
+from experiments.benchmarks.written import write  # noqa: E402
 from medjax.build import config as configs  # noqa: E402
 from medjax.models import conv as c  # noqa: E402
 from medjax.models import conv_forms as forms  # noqa: E402
@@ -162,8 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.output:
         device = jax.devices()[0]
         about = {"benchmark": "forms", "load": os.getloadavg()[0], "device_kind": device.device_kind, "platform": device.platform}
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps({**about, "versions": configs.versions(), "rows": rows}, indent=1) + "\n")
+        write(args.output, {**about, "versions": configs.versions(), "rows": rows})
     return 0
 
 

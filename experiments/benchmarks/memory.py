@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.benchmarks.written import write
+
 GIB = 2**30
 LIMIT = 4 * GIB  # the paper's card
 BATCHES = (1, 4, 16)
@@ -234,9 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("\n".join((table(rows), *NOTES, f"{word}: {reason}")))
     about = {"benchmark": "memory", "scale": args.scale, "limit_bytes": LIMIT, "versions": configs.versions()}
     result = {**about, "rows": rows, "verdict": word, "how": reason, "notes": NOTES}
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps(result, indent=1) + "\n")
+    write(args.output, result)
     return 0
 
 

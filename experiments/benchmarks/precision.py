@@ -13,7 +13,6 @@ lies beside the output, with the ending png.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.benchmarks.written import write
 from medjax import set_cpu_flags
 from medjax.build import config as configs
 from medjax.figures import style
@@ -155,8 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.output:
         about = {"benchmark": "precision", "load": os.getloadavg()[0], "versions": configs.versions()}
         device = {"platform": jax.devices()[0].platform, "device_kind": jax.devices()[0].device_kind}
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps({**about, **device, "rows": rows}, indent=1) + "\n")
+        write(args.output, {**about, **device, "rows": rows})
         args.output.with_suffix(".png").write_bytes(style.png(figure(rows)))
     return 0
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from experiments.benchmarks import cases
 from experiments.benchmarks.cases import Case
+from experiments.benchmarks.written import write
 from medjax.types import ConfigError
 
 KINDS = (
@@ -83,9 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows.append(measure(case, steps=args.steps))
         told = ", ".join(f"{kind} {rows[-1][kind]:.0%}" for kind in (*(kind for kind, _ in KINDS), REST))
         print(f"{case.name}, batch {case.batch}: {told}", flush=True)
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps({"benchmark": "profile", "load": load, "rows": rows}, indent=1) + "\n")
+    write(args.output, {"benchmark": "profile", "load": load, "rows": rows})
     return 0
 
 

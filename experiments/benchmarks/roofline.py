@@ -12,7 +12,6 @@ know has times and no floor. `experiments.gpu_check` prints the same table besid
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 
 from experiments.benchmarks import devices
 from experiments.benchmarks.workers import Worker, WorkerError
+from experiments.benchmarks.written import write
 from medjax.build import config as configs
 from medjax.types import ConfigError, MedjaxError
 
@@ -160,10 +160,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 failed.append({"case": title(case, precision), "error": str(error)})
                 print(f"{title(case, precision)}: FAIL {error}", file=sys.stderr, flush=True)
     print("\n".join(NOTES))
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        result = {"benchmark": "roofline", "reduced": args.reduced, "rows": rows, "failed": failed, "notes": NOTES}
-        args.output.write_text(json.dumps(result, indent=1) + "\n")
+    result = {"benchmark": "roofline", "reduced": args.reduced, "rows": rows, "failed": failed, "notes": NOTES}
+    write(args.output, result)
     return 1 if failed else 0
 
 

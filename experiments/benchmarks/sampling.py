@@ -11,7 +11,6 @@ compiled program holds beside its arguments and its result, which do not depend 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -25,6 +24,7 @@ set_cpu_flags()
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
+from experiments.benchmarks.written import write  # noqa: E402
 from medjax.build import config as configs  # noqa: E402
 from medjax.build import diffusion, networks, trained  # noqa: E402
 
@@ -82,9 +82,7 @@ def main(argv: list[str] | None = None) -> int:
             )
     asked = {"benchmark": "sampling", "title": args.config, "overrides": rest, "size": args.size, "batch": args.batch}
     about = {"load": load, "device_kind": jax.devices()[0].device_kind, "versions": configs.versions()}
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps({**asked, **about, "rows": rows}, indent=1) + "\n")
+    write(args.output, {**asked, **about, "rows": rows})
     return 0
 
 

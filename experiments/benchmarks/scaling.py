@@ -11,7 +11,6 @@ the cost of sharing is images per second against those of one device. `--paper` 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -24,6 +23,7 @@ import numpy as np
 
 from experiments.benchmarks import links
 from experiments.benchmarks.workers import Worker, WorkerError, environment
+from experiments.benchmarks.written import write
 from medjax.build import config as configs
 from medjax.types import MedjaxError
 
@@ -123,9 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (MedjaxError, WorkerError) as error:
         print(f"scaling: {error}", file=sys.stderr)
         return 1
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+    write(args.output, {**about, "rows": rows})
     return 0
 
 

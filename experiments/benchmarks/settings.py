@@ -9,7 +9,6 @@ The training steps of `experiments.benchmarks.cases` three ways, in turns: with 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from typing import Any
 from experiments.benchmarks import cases
 from experiments.benchmarks.cases import Case
 from experiments.benchmarks.workers import Worker, environment
+from experiments.benchmarks.written import write
 from medjax.types import ConfigError
 
 BUILD = "experiments.benchmarks.medjax_step:build"
@@ -79,9 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 flush=True,
             )
             rows.append(row)
-        if args.output:
-            args.output.parent.mkdir(parents=True, exist_ok=True)
-            args.output.write_text(json.dumps({"benchmark": "settings", "load": load, "rows": rows}, indent=1) + "\n")
+        write(args.output, {"benchmark": "settings", "load": load, "rows": rows})
     return 0
 
 

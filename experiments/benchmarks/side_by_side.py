@@ -15,6 +15,7 @@ from typing import Any
 from experiments.benchmarks import cases, devices, interleaved
 from experiments.benchmarks.cases import Case
 from experiments.benchmarks.workers import WorkerError
+from experiments.benchmarks.written import write
 from medjax.build import config as configs
 from medjax.types import MedjaxError
 
@@ -152,9 +153,7 @@ def _run(name: str, asked: Sequence[Case], args: argparse.Namespace, overrides: 
             )  # fmt: skip
             rows += [{"case": case.name, "goal": case.goal or None, **row} for row in found]
             _say(case, found, time.perf_counter() - begun)
-            if args.output:  # after each case, for a later one may fail
-                args.output.parent.mkdir(parents=True, exist_ok=True)
-                args.output.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+            write(args.output, {**about, "rows": rows})  # after each case, for a later one may fail
     if len(asked) > 1 and len(rows) > 1:
         print(table(rows))
     first = rows[0]

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.benchmarks.written import write
 from medjax import set_cpu_flags
 from medjax.build import config as configs
 from medjax.types import ConfigError
@@ -221,10 +222,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"startup: {error}", file=sys.stderr)
         return getattr(error, "exit_status", 1)
     print("\n".join(NOTES))
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        result = {"benchmark": "startup", "load": load, "seconds": time.perf_counter() - clock, "rows": rows, "notes": NOTES}
-        args.output.write_text(json.dumps(result, indent=1) + "\n")
+    result = {"benchmark": "startup", "load": load, "seconds": time.perf_counter() - clock, "rows": rows, "notes": NOTES}
+    write(args.output, result)
     return 0
 
 
