@@ -47,7 +47,7 @@ def told(process, timeout=1200):
     """The lines of JSON that a child has printed."""
     out, err = process.communicate(timeout=timeout)
     assert process.returncode == 0, err[-3000:]
-    return [json.loads(line) for line in out.splitlines()]
+    return [json.loads(line) for line in out.splitlines() if line.startswith("{")]  # Gloo says there that it is connected
 
 
 # --------------------------------------------------------------------------------------------------- without devices

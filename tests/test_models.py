@@ -124,6 +124,24 @@ def test_instance_and_group_norm_equal_numpy():
     np.testing.assert_allclose(module.apply(variables, x, train=True), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["batch", "instance", "group"])
+def test_a_value_that_is_its_own_mean_gives_the_bias_exactly(name):
+    """As at the bottleneck of the U-Net at batch 1: nothing of the image is left there, rounding neither."""
+    x = 1e3 * image(1, 1, 1, 6)
+    module = make_norm(name) if name != "group" else GroupNorm(groups=6)
+    variables = started(module, x, train=True)
+    if name != "instance":
+        variables["params"]["bias"] = jnp.arange(6.0)
+
+    def out(params, x):
+        return module.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])[0]
+
+    params = variables.get("params", {})
+    np.testing.assert_array_equal(jax.jit(out)(params, x).ravel(), np.arange(6) if name != "instance" else 0)
+    found = jax.jit(jax.grad(lambda params, x: (out(params, x) ** 2).sum(), argnums=(0, 1)))(params, x)
+    assert not found[1].any() and not found[0].get("scale", found[1]).any()
+
+
 def test_norms_keep_float32_statistics_in_bfloat16():
     """A large mean with a small spread: in bfloat16 the variance would vanish or turn negative."""
     x = (100 + image(1, 8, 8, 4)).astype(jnp.bfloat16)

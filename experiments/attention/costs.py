@@ -13,11 +13,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from experiments.attention.runs import Study, config_of, places_text, scheduled
 from experiments.common import example, kept
+from medjax import placement
 from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build import networks, training
@@ -67,12 +67,11 @@ def rotation(study: Study, num_images: int) -> dict[str, list[float]]:
 
     The steps are those of the trainings to the last constant, so that their compiled programs are found in the cache.
     """
-    steps, sharding = {}, NamedSharding(jax.make_mesh((1,), ("data",), devices=jax.devices()[:1]), PartitionSpec())
-    key = jax.random.key(0)
+    steps, mesh, key = {}, placement.mesh_of(), jax.random.key(0)
     for run in study.scale.runs:
         config = scheduled(study, config_of(study, run), num_images)
         objective, batch = networks.objective(config, training.num_steps(config, num_images)), example(config)
-        state = jax.device_put(jax.jit(objective.init)(key, batch), sharding)
+        state = placement.place(jax.jit(objective.init)(key, batch), mesh)
         steps[run] = [jax.jit(train_step(objective), donate_argnums=0), state, batch]
     seconds: dict[str, list[float]] = {run: [] for run in steps}
     for turn in range(study.scale.rounds + 1):

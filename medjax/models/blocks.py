@@ -37,20 +37,20 @@ class BatchNorm(nn.Module):
         mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         var = self.variable("batch_stats", "var", jnp.ones, (channels,))
         x32 = at_least_float32(x)
+        values = x.size // channels if train else x.shape[1] * x.shape[2]
         if train:
             m, v = _moments(x32, (0, 1, 2))
             if not self.is_initializing():
-                n = x.size // channels
                 mean.value = self.momentum * mean.value + (1 - self.momentum) * m.reshape(-1)
-                var.value = self.momentum * var.value + (1 - self.momentum) * v.reshape(-1) * n / max(n - 1, 1)
+                var.value = self.momentum * var.value + (1 - self.momentum) * v.reshape(-1) * values / max(values - 1, 1)
         elif self.predict_norm == "batch":
             m, v = _moments(x32, (1, 2))
         elif self.predict_norm == "running":
-            m, v = mean.value, var.value
+            m, v, values = mean.value, var.value, 0
         else:
             raise ConfigError(f"predict_norm is 'running' or 'batch', not {self.predict_norm!r}")
-        scale, bias = _affine(self, x.shape[-1])
-        return ((x32 - m) * (scale * jax.lax.rsqrt(v + self.epsilon)) + bias).astype(x.dtype)
+        scale, bias = _affine(self, channels)
+        return _normed(x32, m, scale * jax.lax.rsqrt(v + self.epsilon), bias, values=values).astype(x.dtype)
 
 
 class InstanceNorm(nn.Module):
@@ -65,7 +65,7 @@ class InstanceNorm(nn.Module):
         x32 = at_least_float32(x)
         m, v = _moments(x32, (1, 2))
         scale, bias = _affine(self, x.shape[-1]) if self.affine else (1, 0)
-        return ((x32 - m) * (scale * jax.lax.rsqrt(v + self.epsilon)) + bias).astype(x.dtype)
+        return _normed(x32, m, scale * jax.lax.rsqrt(v + self.epsilon), bias, values=x.shape[1] * x.shape[2]).astype(x.dtype)
 
 
 class GroupNorm(nn.Module):
@@ -92,9 +92,7 @@ class GroupNorm(nn.Module):
         if told is not None:
             more, shift = (at_least_float32(v)[:, None, None] for v in told)
             scale, bias = scale * (1 + more), bias * (1 + more) + shift
-        # One product and one sum for each value, and the backward pass needs no map beside x.
-        scale = scale * spread
-        return (x32 * scale + (bias - mean * scale)).astype(x.dtype)
+        return _normed(x32, mean, scale * spread, bias, values=height * width * channels // groups).astype(x.dtype)
 
 
 class Identity(nn.Module):
@@ -109,6 +107,17 @@ class Identity(nn.Module):
 def _moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     mean = x.mean(axes, keepdims=True)
     return mean, jnp.square(x - mean).mean(axes, keepdims=True)
+
+
+def _normed(x: Array, mean: Array, scale: Array, bias: Array, *, values: int) -> Array:
+    """(x - mean) * scale + bias, the mean being one of so many `values` of x (0: of others).
+
+    One product and one sum for each value, and the backward pass needs no map beside x. A value that is its own mean is the bias
+    exactly: rounding, divided by a deviation of nothing, would be noise that training could use.
+    """
+    if values == 1:
+        return jnp.broadcast_to(bias, x.shape).astype(x.dtype)
+    return x * scale + (bias - mean * scale)
 
 
 def _affine(module: nn.Module, channels: int) -> tuple[Array, Array]:
