@@ -27,6 +27,14 @@ def folder(tmp_path):
     rows = [row("medjax", 84.0, gflop=42.0, compile_s=5.5, versions={"jax": "0.10.2"}), row("torch eager", 100.0), skipped]
     write("train_step/cpu.json", {"benchmark": "train_step", "load": 0.1, "rows": rows, "notes": ["how it was counted"]})
     write("scaling/cpu.json", {"benchmark": "scaling", "rows": [{"devices": 8, "ms": 12.5, "equal": True}]})
+    sizes = {"arguments": 2e6, "outputs": 8, "temporaries": 3e6, "total": 5e6}
+    costs = {"system": "CGAN", "batch": 4, "form": "plain", "bytes": sizes, "gflop": 1.5, "compile_s": 2.0, "process": None}
+    write("memory/cpu.json", {"benchmark": "memory", "rows": [costs]})
+    facts = {"model": "pix2pix", "devices": 8, "batch": 64, "parameters": 57_000_000, "gflop": 82.5, "floor_ms": 16.7}
+    linked = {**facts, "bytes": 4e8, "ms": {"NVLink": 0.89}, "efficiency": {"NVLink": 0.95}}
+    about = {"on": "paper", "device": "NVIDIA H200", "precision": "bfloat16", "links": {"NVLink": 4.5e11}}
+    write("scaling/paper.json", {"benchmark": "scaling", **about, "rows": [linked]})
+    write("profile/cpu.json", {"benchmark": "profile", "rows": [{"case": "pix2pix", "share": {"layouts": 0.25}}]})
     write("other/evaluation.json", {"rows": {"input": {}}})
     return tmp_path
 
@@ -38,7 +46,10 @@ def test_page_has_the_ratio_and_the_verdict(folder, capsys):
     assert "left out: no compiler" in page and "| 500 | 5.5 |" in page  # 42 GFLOP in 84 ms
     assert "| 8 | 12.5 | yes |" in page and "- how it was counted" in page and "jax 0.10.2" in page
     assert page.index("## Training steps") < page.index("## Several devices") and "evaluation" not in page
-    assert "from 2 files" in capsys.readouterr().out
+    assert "| CGAN | 4 | plain | 2 | 3 | 5 | 1.5 | 2 | - |" in page
+    assert "| pix2pix | 8 | 64 | 57,000,000 | 82.5 | 16.7 | 400 | 0.89 | 95% |" in page and "NVLink, ms" in page
+    assert "| case | share layouts |" in page and "| pix2pix | 0.25 |" in page
+    assert "from 5 files" in capsys.readouterr().out
 
 
 def test_a_missed_goal_is_told(folder):

@@ -27,7 +27,7 @@ RENDERERS: dict[str, Renderer] = {
     "inference": tables.ratios,
     "precision": tables.precision,
     "data": tables.plain,
-    "scaling": tables.plain,
+    "scaling": tables.scaling,
     "startup": tables.startup,
     "roofline": tables.roofline,
     "gpu_check": tables.checks,
@@ -35,6 +35,7 @@ RENDERERS: dict[str, Renderer] = {
     "profile": tables.plain,
     "settings": tables.plain,
     "sampling": tables.plain,
+    "memory": tables.memory,
 }
 TITLES = {
     "train_step": "Training steps",
@@ -49,6 +50,7 @@ TITLES = {
     "profile": "Where the time of a step goes",
     "settings": "The two settings for CPUs",
     "sampling": "Drawing images by diffusion",
+    "memory": "Memory of training steps",
 }
 HEAD = (
     "# Performance",

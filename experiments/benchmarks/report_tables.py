@@ -149,10 +149,49 @@ def checks(content: Mapping[str, Any]) -> list[str]:
     return table(("check", "result", "figures"), rows) + (["", *roofline({"rows": steps})] if steps else [])
 
 
+def scaling(content: Mapping[str, Any]) -> list[str]:
+    """Steps on so many devices beside those of one; or, `on` paper, what real links would cost."""
+    if content.get("on") != "paper":
+        return plain(content)
+    links = list(content["links"])
+    costs = (f"{name}, {of}" for name in links for of in ("ms", "efficiency"))
+    head = ("model", "devices", "batch", "parameters", "GFLOP an image", "floor ms", "all-reduce MB", *costs)
+    rows = []
+    for r in content["rows"]:
+        each = (text for name in links for text in (shown(r["ms"][name]), f"{r['efficiency'][name]:.0%}"))
+        about = (r["devices"], r["batch"], r["parameters"], r["gflop"], r["floor_ms"], r["bytes"] / 1e6)
+        rows.append((r["model"], *map(shown, about), *each))
+    text = f"Not run, by arithmetic: {content['device']}, {content['precision']}, no step hiding any of its all-reduce."
+    return [text, "", *table(head, rows)]
+
+
+def memory(content: Mapping[str, Any]) -> list[str]:
+    """What a training step needs, by XLA's analysis, and the process that took it."""
+    parts = ("arguments", "temporaries", "total")
+    head = ("system", "batch", "form", *(f"{part} MB" for part in parts), "GFLOP", "compile s", "process MB")
+    megabytes = lambda count: "-" if count is None else f"{count / 1e6:,.0f}"
+    rows = []
+    for r in content["rows"]:
+        sizes = (megabytes(r["bytes"][part]) for part in parts)
+        rest = (shown(r["gflop"]), shown(r["compile_s"]), megabytes(r.get("process")))
+        rows.append((r["system"], str(r["batch"]), r["form"], *sizes, *rest))
+    return table(head, rows)
+
+
 def plain(content: Mapping[str, Any]) -> list[str]:
-    """A column for each field that some row has, in the order of their appearance; long lists of numbers are left out."""
-    rows = content["rows"]
+    """A column for each field that some row has, in the order of their appearance, or for each name within it; long lists of
+    numbers are left out.
+    """
+    rows = [_flat(row) for row in content["rows"]]
     fields = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in ("versions", "xla_flags")]
     short = lambda value: not (isinstance(value, list) and len(value) > 8)
     fields = [name for name in fields if all(short(row.get(name)) for row in rows)]
     return table(fields, [[shown(row.get(name)) for name in fields] for row in rows])
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        nested = isinstance(value, Mapping) and name != "versions"
+        found |= {f"{name} {key}": x for key, x in value.items()} if nested else {name: value}
+    return found
