@@ -43,7 +43,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         denoiser=denoiser(),
         optimizer=common.optimizer(learning_rate=1e-5, b1=0.9, schedule="constant"),
         data=common.data(),
-        train=common.train(epochs=150, eval_every=500, save_every=500, sample_every=1000, best="loss:min", patience=10),
+        train=common.train(epochs=150, eval_every=100, save_every=500, sample_every=1000, best="loss:min", patience=10),
     )
     config.data.update(source="led_pairs", image_size=256, load_size=256, crop_size=256, batch_size=32)
     config.data.degradation.steps = ()
@@ -95,7 +95,7 @@ def denoiser() -> dict:
 def _sane(config: ConfigDict) -> None:
     config.method.update(schedule="cosine", prediction="v", weighting="min_snr", sampler="dpm2m", steps=20)
     config.optimizer.update(learning_rate=2e-4, warmup=500, clip=1.0)
-    config.train.update(epochs=1500, ema=0.9995)
+    config.train.update(epochs=1500, ema=0.9995, eval_every=500)
 
 
 def _small(config: ConfigDict) -> None:

@@ -69,6 +69,7 @@ def pool_options() -> dict:
             "low_exposure": (-1000.0, -1.0),  # lowest and highest RelativeXRayExposure_DICOM; nobody has published bounds
             "high_exposure": (-0.1, 0.1),
             "low_limit": 0,  # images of a pool at most; 0: all
+            "class_limit": 0,  # of a classifier: images of each class at most
             "high_limit": 0,
             "pick": "extreme",  # which, of more: the lowest exposures and those nearest to zero; or drawn
             "shared": "error",  # patients with images in both pools: an error, or the pool that keeps them, low or high

@@ -4,7 +4,7 @@
 
 Trains a CycleGAN between images of low and of high quality; makes pairs by its degradation; on these pairs a conditional
 diffusion model, which refines what the CycleGAN enhanced (LED), and a direct regression; the same diffusion on pairs by physics;
-and a classifier on images of high quality. Enhances the images of patients that no stage has seen in every way, classical ones
+and a classifier, the judge. Enhances the images of patients that no stage has seen in every way, classical ones
 too, and asks of each row: what the classifier says, beside the most frequent class and the mean grey level; how near the truth
 it is, where that is known; what of the anatomy moved; which findings of phantoms were kept, lost and invented. Tries start,
 condition, sampler and steps of the diffusion; measures how alike the pools are; judges every claim of the paper afresh. Ends
@@ -15,7 +15,7 @@ so is a finished run of `medjax train` in `runs/phantom/cyclegan`, `runs/phantom
 |---|---|---|
 | tiny | phantoms alone, 32 pixels, two steps: for tests | two minutes, most of them compiling |
 | small | 1,600 phantoms, and 240 NIH images of which half have a low simulated dose, 64 pixels | 90 minutes on 2 CPU cores |
-| paper | PadChest by exposure at 256 pixels, as published, and small's phantoms | days on a GPU |
+| paper | PadChest by exposure at 256 pixels, 1,000 and 1,000 to train on as published, and small's phantoms | days on a GPU |
 
 Of the time CycleGANs take a third, diffusion models another, and drawing, enhancing and scoring a fifth. The classifier tells
 Mass from No Finding: a low dose hides that, where COPD alters the whole thorax. Images: `cxr_nih` (paper: `padchest`) below

@@ -43,7 +43,7 @@ def conduct(args: argparse.Namespace) -> Path:
     """All trials in turn; returns the path of the table."""
     from experiments.sweeping import fields, table, trials
 
-    config, ranges = fields.checked(args.config, args.set, args.field)
+    config, ranges = fields.checked(args.config, args.set, args.field, args.best)
     best = trials.objective(args.best or config.train.best)
     search = trials.Search(args.workdir, config, ranges, args.trials, args.seed, best, not args.quiet)
     rows = trials.run(search)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from medjax import __version__, cli_compare, cli_export, cli_led, cli_synthesize, set_cpu_flags
 from medjax.types import ConfigError, MedjaxError
+from medjax.xla import fault
 
 _DRAWN = ("sampler", "steps", "start", "enhancer", "condition")  # flags of `enhance` that are for runs of diffusion
 
@@ -229,6 +230,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MedjaxError as error:
         print(f"medjax: {error}", file=sys.stderr)
         return error.exit_status
+    except (RuntimeError, AssertionError) as error:
+        if (told := fault(error)) is None:
+            raise
+        print(f"medjax: {told}", file=sys.stderr)
+        return 1
     except OSError as error:  # a full disk, a forbidden folder: the message names the file
         print(f"medjax: {error}", file=sys.stderr)
         return 1

@@ -16,7 +16,8 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub = command("export", run, TEXT)
     sub.add_argument("--workdir", required=True, type=Path)
     sub.add_argument("--shape", required=True, metavar="HEIGHT,WIDTH", help="of the images, in pixels")
-    sub.add_argument("--output", required=True, type=Path, metavar="FILE", help="the program; FILE.json tells what it is")
+    told = "the program (default: predict_HEIGHTxWIDTH.jax in the workdir, or beside its file); FILE.json tells what it is"
+    sub.add_argument("--output", type=Path, metavar="FILE", help=told)
     sub.add_argument("--batch", type=int, default=1, help="images at once (default 1)")
     sub.add_argument("--platforms", default="", help="cpu, cuda, rocm, tpu, with commas between (default: this machine's)")
     sub.add_argument("--checkpoint", choices=("best", "latest"), default="best")
@@ -29,9 +30,11 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> int:
     from medjax.build import exporting
     from medjax.exported import beside
 
+    folder = args.workdir.parent if args.workdir.is_file() else args.workdir
+    output = args.output or folder / "predict_{}x{}.jax".format(*shape)
     about = exporting.export_run(
         args.workdir,
-        args.output,
+        output,
         shape=shape,
         batch=args.batch,
         platforms=[name.strip() for name in args.platforms.split(",") if name.strip()],
@@ -39,7 +42,7 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> int:
         overwrite=args.overwrite,
     )
     size, where = about["bytes"] / 1e6, " and ".join(about["platforms"])
-    print(f"written: {args.output} ({size:.1f} MB, for {where}) and {beside(args.output)}")
+    print(f"written: {output} ({size:.1f} MB, for {where}) and {beside(output)}")
     return 0
 
 

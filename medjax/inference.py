@@ -152,7 +152,7 @@ def drawn_image(
     """The mean of `num_samples` draws of an image, as `enhance_image` has it, and from two on their standard deviation.
 
     draw: key, tiles `[B, h, w, 1]` in [-1, 1] and the pixel `[row, column]` that each begins at, int32 `[B, 2]` -> the same
-        shape, with noise that belongs to each pixel's own position, so that tiles are parts of one draw and no seam shows.
+        shape, with noise of each pixel's own position, which overlapping tiles share; norms and attention see a tile alone.
     """
     import jax
 

@@ -6,6 +6,8 @@ and ends all of them when one dies. Process 0 writes what is written once. With 
 
 from __future__ import annotations
 
+import hashlib
+import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -67,6 +69,14 @@ def part() -> tuple[int, int]:
     return jax.process_index(), jax.process_count()
 
 
+def neighbours() -> int:
+    """How many processes of the run are on this machine, this one among them; all of them have to ask."""
+    if not several():
+        return 1
+    own = np.frombuffer(hashlib.sha256(platform.node().encode()).digest()[:4], np.uint32)
+    return int((multihost_utils.process_allgather(own) == own).sum())
+
+
 def barrier(name: str) -> None:
     """Wait here for all processes."""
     if several():
@@ -89,11 +99,13 @@ def must_stop(step: int) -> bool:
 
 @contextmanager
 def together(workdir: object) -> Iterator[None]:
-    """Around the steps of a run: what jax raises when a collective fails in one of several processes becomes a ProcessError."""
+    """Around the steps of a run: what jax raises when a collective fails in one of several processes becomes a ProcessError.
+    Memory that runs out is this process's own fault, and raised as it is.
+    """
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if not several():
+        if not several() or "RESOURCE_EXHAUSTED" in str(error):
             raise
         told = f"process {jax.process_index()} of {jax.process_count()} lost the others ({str(error).splitlines()[0][:200]})"
         raise ProcessError(f"{told}; the checkpoints in {workdir} are whole, and the same commands again resume") from error

@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
 
 from medjax.types import ConfigError
@@ -45,6 +47,26 @@ def set_cpu_flags(*, required: bool = False) -> bool:
     return True
 
 
+def fault(error: Exception) -> str | None:
+    """What to tell the user of an error that XLA raised, where it is theirs to mend; None for any other."""
+    if "RESOURCE_EXHAUSTED" in str(error):
+        first = str(error).splitlines()[0][:200]
+        return (
+            f"the memory of the device ran out ({first}): a smaller batch or tile, config.train.microbatch, config.train.remat "
+            "and config.data.cache=host need less"
+        )
+    if wanted := os.environ.get("JAX_PLATFORMS"):
+        with suppress(ImportError):
+            import jax
+
+            try:
+                jax.devices()
+            except (RuntimeError, AssertionError):  # the latter where the platform's package is absent
+                told = f" ({str(error).splitlines()[0]})" if str(error) else ""
+                return f"JAX_PLATFORMS={wanted}: there is no such device here, or what drives it is not installed{told}"
+    return None
+
+
 def keep_memory() -> bool:
     """Let this process keep the memory that it frees, for what it allocates next: XLA takes the buffers of a step anew each time,
     and pages that go back to the system in between are zeroed by it again, at up to a quarter of a step.
@@ -53,5 +75,11 @@ def keep_memory() -> bool:
     `MEDJAX_XLA_FLAGS=0`; memory that was once needed stays with the process until it ends.
     """
     chosen = any(name.startswith("MALLOC_") for name in os.environ) or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
-    mallopt = None if chosen or os.environ.get("MEDJAX_XLA_FLAGS") == "0" else getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = None if chosen or os.environ.get("MEDJAX_XLA_FLAGS") == "0" else _mallopt()
     return mallopt is not None and all([mallopt(*option) for option in _KEEP])
+
+
+def _mallopt() -> Callable[[int, int], int] | None:
+    with suppress(OSError, TypeError):  # Windows has no C library under no name
+        return getattr(ctypes.CDLL(None), "mallopt", None)
+    return None

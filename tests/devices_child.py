@@ -1,12 +1,13 @@
 """What test_devices.py runs in a process of its own, on simulated devices and as one of several: `python devices_child.py JOB`.
 
 JOB is JSON: `float64`: with every float32 in float64; `join`: what `processes.join` is given; `small`: what `small_steps` is
-given; `runs` [{workdir, config, overrides}], each trained in turn. Prints a line of JSON for each, or for its error.
+given; `runs` [{workdir, config, overrides, until}], each trained in turn. Prints a line of JSON for each, or for its error.
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -34,8 +35,10 @@ def main(job: dict) -> None:
         print("\n".join(map(json.dumps, found)), flush=True)
 
 
-def trained(workdir: str, config: str, overrides: list[str]) -> dict:
-    """One run by its config: what it said, programs compiled until each step, how the state lies."""
+def trained(workdir: str, config: str, overrides: list[str], until: int = 0) -> dict:
+    """One run by its config, which is asked to stop after step `until`: what it said, programs compiled until each step, how the
+    state lies.
+    """
     from medjax.build import config as configs
     from medjax.build import training
     from medjax.types import MedjaxError
@@ -43,7 +46,12 @@ def trained(workdir: str, config: str, overrides: list[str]) -> dict:
     said, counts = [], []
     try:
         chosen = configs.get(config, overrides)
-        hook = lambda *_: counts.append(len(COMPILED))
+
+        def hook(step: int, *_: object) -> None:
+            counts.append(len(COMPILED))
+            if step == until:
+                signal.raise_signal(signal.SIGTERM)
+
         state = training.train(chosen, workdir, hooks=((1, hook),), say=said.append)
     except MedjaxError as error:
         return {"error": f"{type(error).__name__}: {error}"}

@@ -341,6 +341,12 @@ def test_a_traces_operations_are_told_apart():
     assert found == pytest.approx(expected)
 
 
+def test_cases_have_batches_of_their_own(capsys):
+    with pytest.raises(SystemExit):
+        inference.main(["--only=pix2pix", "--batch=2"])
+    assert "--config and --batch are for one config" in capsys.readouterr().err
+
+
 def test_settings_are_compared_where_none_is_chosen(monkeypatch, capsys):
     for name in settings.CHOICES:
         monkeypatch.delenv(name, raising=False)
@@ -358,6 +364,7 @@ def test_settings_are_compared_where_none_is_chosen(monkeypatch, capsys):
 def test_ways_of_a_step_are_compared(monkeypatch):
     for name in settings.CHOICES:
         monkeypatch.delenv(name, raising=False)
-    rows = settings.measure(cases.Case("small", "restorer_cxr:tiny", 2, 0.0), slices=2, seconds=0.05)
-    assert [row["way"] for row in rows] == list(settings.WAYS) and rows[0]["of_neither"] == 1
-    assert [bool(row["xla_flags"]) for row in rows] == [False, True, True] and all(row["ms"] > 0 for row in rows)
+    for task in ("train", "predict"):
+        rows = settings.measure(cases.Case("small", "restorer_cxr:tiny", 2, 0.0, task=task), slices=2, seconds=0.05)
+        assert [row["way"] for row in rows] == list(settings.WAYS) and rows[0]["of_neither"] == 1
+        assert [bool(row["xla_flags"]) for row in rows] == [False, True, True] and all(row["ms"] > 0 for row in rows)

@@ -74,6 +74,8 @@ def test_options_that_make_no_sense():
         cross_entropy(jnp.array(LOGITS), np.zeros(3, int), weights=(1.0, 1.0))
     with pytest.raises(ConfigError, match="has 2 weights for 3 classes"):
         networks.objective(configs.get("classifier_cxr:tiny", ["method.class_weights=(1.0,2.0)"]), 1)
+    with pytest.raises(ConfigError, match="names 'No Finding' alone, and a classifier by softmax tells two"):
+        networks.objective(configs.get("classifier_cxr:tiny", ["data.classes=('No Finding',)"]), 1)
     with pytest.raises(ConfigError, match="name the classes in config.data.classes"):
         networks.objective(configs.get("classifier_cxr:tiny", ["data.labels=none"]), 1)
 

@@ -29,6 +29,12 @@ CONVS = [  # height, width, kernel, stride, padding: those in use, and odd ones
     (8, 7, 3, 2, 1),
     (13, 12, 5, 4, 2),
     (2, 2, 4, 2, 1),
+    (9, 10, 7, 1, 0),
+    (10, 9, 9, 1, 4),
+    (13, 15, 11, 4, 2),
+    (6, 8, (1, 7), 1, (0, 3)),
+    (8, 6, (7, 1), 1, (3, 0)),
+    (5, 4, (3, 1), 1, (1, 0)),
 ]
 TRANSPOSED = [  # height, width, kernel, stride, padding, output padding
     (1, 1, 4, 2, 1, 0),
@@ -56,15 +62,20 @@ def arrays(*shapes):
     return [rng.normal(size=shape) for shape in shapes]
 
 
+def both(number):
+    """Of rows and of columns."""
+    return number if isinstance(number, tuple) else (number, number)
+
+
 def numpy_conv(x, kernel, stride, padding):
     """Cross-correlation by its definition."""
-    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    k = kernel.shape[0]
-    height, width = (x.shape[1] - k) // stride + 1, (x.shape[2] - k) // stride + 1
+    x = np.pad(x, ((0, 0), *((n, n) for n in both(padding)), (0, 0)))
+    k, across = kernel.shape[:2]
+    height, width = (x.shape[1] - k) // stride + 1, (x.shape[2] - across) // stride + 1
     y = np.zeros((x.shape[0], height, width, kernel.shape[3]))
     for i in range(height):
         for j in range(width):
-            window = x[:, i * stride : i * stride + k, j * stride : j * stride + k]
+            window = x[:, i * stride : i * stride + k, j * stride : j * stride + across]
             y[:, i, j] = np.tensordot(window, kernel, 3)
     return y
 
@@ -98,9 +109,9 @@ def check_equal(forms, x, kernel, expected):
 
 @pytest.mark.parametrize("height, width, k, stride, padding", CONVS)
 def test_forms_of_convolution_agree(float64, height, width, k, stride, padding):
-    x, kernel = arrays((2, height, width, 2), (k, k, 2, 3))
-    options = {"strides": (stride, stride), "padding": ((padding, padding),) * 2}
-    window = Window((height, width), (k, k), **options)
+    x, kernel = arrays((2, height, width, 2), (*both(k), 2, 3))
+    options = {"strides": (stride, stride), "padding": tuple((n, n) for n in both(padding))}
+    window = Window((height, width), both(k), **options)
     found = [partial(forms.conv_columns, window=window)]
     found += [partial(forms.conv_shifts, window=window)] if stride == 1 else [lambda x, k: c.conv_strided(x, k, window)]
     found += [partial(forms.conv_dot, strides=(stride, stride))] if k == 1 else []

@@ -110,7 +110,16 @@ def test_parts_of_a_batch_are_read_without_the_rest():
 
 def test_one_process_agrees_with_itself():
     assert processes.agreed({"psnr": 1 / 3}) == {"psnr": 1 / 3}
+    assert processes.neighbours() == 1
     assert processes.leads() and not processes.several() and processes.part() == (0, 1) and not processes.must_stop(3)
+
+
+def test_only_a_lost_process_is_told_as_one(monkeypatch):
+    """What this process ran out of is not the others' fault, and trying again would not help."""
+    monkeypatch.setattr(processes, "several", lambda: True)
+    for text, kind in (("RESOURCE_EXHAUSTED: Out of memory", jax.errors.JaxRuntimeError), ("reset", processes.ProcessError)):
+        with pytest.raises(kind, match=text), processes.together("run"):
+            raise jax.errors.JaxRuntimeError(text)
 
 
 # ------------------------------------------------------------------------------------------------------ with devices
@@ -164,13 +173,19 @@ def compared(one, other):
 @pytest.mark.slow
 @pytest.mark.parametrize(("float64", "loss", "norm"), [(True, 1e-8, 1e-8), (False, 1e-3, 1e-2)])
 def test_eight_devices_train_as_one(tmp_path, float64, loss, norm):
-    """20 steps of pix2pix with validation, dropout, batch norm and an average; then the run of eight goes on on one."""
+    """20 steps of pix2pix with validation, dropout, batch norm and an average: on one device, on eight, on eight in parts, and
+    ten of them on eight before ten on one, and the reverse.
+    """
     eight = ("train.devices=8",)
     jobs = runs(tmp_path, one=(), eight=eight, fsdp=(*eight, "train.fsdp=True"))
-    one, whole, split = told(started({"float64": float64, "runs": jobs}, devices=8))
+    jobs += [{**job, "until": 10} for job in runs(tmp_path, down=eight, up=())]
+    one, whole, split, *stopped = told(started({"float64": float64, "runs": jobs}, devices=8))
     assert [row["devices"] for row in (one, whole, split)] == [1, 8, 8]
+    assert all("stopped and saved at step 10" in row["error"] for row in stopped)
+    resumed = told(started({"float64": float64, "runs": runs(tmp_path, down=(), up=eight)}, devices=8))
+    assert [row["devices"] for row in resumed] == [1, 8] and all("resuming at step 10" in row["said"] for row in resumed)
     assert split["parts"] > 0 and split["held"] < whole["held"]
-    for name in ("eight", "fsdp"):
+    for name in ("eight", "fsdp", "down", "up"):
         found = compared(tmp_path / "one", tmp_path / name)
         assert found[0] < loss and found[1] < norm, (name, found)
 
@@ -190,7 +205,7 @@ def two(job):
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
     assert told(started({"float64": True, "runs": runs(tmp_path, one=())}))[0]["step"] == 20
-    first, second = two({"float64": True, "runs": runs(tmp_path, two=(), split=("train.fsdp=True",))})
+    first, second = two({"float64": True, "runs": runs(tmp_path, two=("data.cache=host",), split=("train.fsdp=True",))})
     rows, none = told(first), told(second)
     assert not none and [row["devices"] for row in rows] == [2, 2]
     for name in ("two", "split"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,13 @@ def test_each_platform_gets_its_own_forms():
         with traced_for(platform):
             seen.append("lhs_dilation=(2, 2)" in str(traced.trace(x, kernel).jaxpr))
     assert seen == [False, True, False]
+
+
+def test_without_an_output_the_program_lies_in_the_workdir(trained, tmp_path, capsys):
+    run = shutil.copytree(trained, tmp_path / "run")
+    assert main(["export", f"--workdir={run}", "--shape=32,64"]) == 0
+    assert f"written: {run / 'predict_32x64.jax'}" in capsys.readouterr().out
+    assert exported.load(run / "predict_32x64.jax")[1]["output"]["shape"] == [1, 32, 64, 1]
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ def test_the_paper_is_as_published():
     m, c = config.method, config
     assert (m.num_times, c.data.batch_size, c.train.epochs, c.optimizer.learning_rate) == (1000, 32, 150, 1e-5)
     assert c.data.image_size == 256 and training.num_steps(config, 1000) == 4650
+    assert config.train.eval_every * config.train.patience < 4650 / 4, "it can end early"
 
 
 def test_a_run_stops_early_and_stays_complete(tiny, tmp_path):

@@ -308,3 +308,16 @@ def test_nothing_is_due_within_a_call(tiny):
         with pytest.raises(ConfigError, match=told):
             checks.periods(tiny(*words))
     checks.periods(tiny("train.steps_per_call=2", "train.log_every=0"))
+
+
+def test_the_same_bits_are_refused_where_xla_was_not_told(tiny, monkeypatch):
+    from medjax.build import checks
+
+    config = tiny("train.deterministic=True")
+    checks.deterministic(config)  # a CPU gives them anyway
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setenv("XLA_FLAGS", "")
+    with pytest.raises(ConfigError, match="XLA_FLAGS=--xla_gpu_deterministic_ops=true set before the start"):
+        checks.deterministic(config)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+    checks.deterministic(config)

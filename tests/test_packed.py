@@ -48,6 +48,20 @@ def test_the_size_of_a_set_counts_each_image_once():
     assert 0 < packed.free_memory() < 1 << 50
 
 
+def test_control_groups_leave_what_the_tightest_of_them_has(tmp_path):
+    """As in a job of Slurm: the limit is that of the job's group; files that the system keeps in memory are not in the way."""
+    for folder, sizes in {"job": (1000, 700, 400), "job/step": ("max", 650, 0), "memory/old": (900, 300, 100)}.items():
+        group = tmp_path / folder
+        group.mkdir(parents=True)
+        names = ("memory.max", "memory.current") if "old" not in folder else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        for name, size in zip(names, sizes, strict=False):
+            (group / name).write_text(f"{size}\n")
+        (group / "memory.stat").write_text(f"anon 5\n{'total_' * ('old' in folder)}inactive_file {sizes[2]}\n")
+    assert packed.group_memory(tmp_path, "0::/job/step") == [700]
+    assert packed.group_memory(tmp_path, "7:cpu,memory:/old\n3:cpu:/old\n0::/") == [700]
+    assert packed.group_memory(tmp_path, "0::/absent") == []
+
+
 def test_stacks_are_as_deep_as_the_deepest_image():
     """40 images, of which the one that the sample does not see has 16 bits: no level of it is lost, nor of the others."""
     images = [np.full((3, 3, 1), i / 255, np.float32) for i in range(40)]

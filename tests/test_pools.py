@@ -83,6 +83,10 @@ def test_padchest_limits_and_the_whole_table(chest):
     few = padchest(root, low_limit=2, high_limit=1)
     assert few.names == ["000.png", "002.png", "003.png"], "the lowest exposures, and the nearest to zero"
     assert padchest(root, low_limit=2, pick="drawn", seed=1).names == padchest(root, low_limit=2, pick="drawn", seed=1).names
+    each = padchest(root, pooled=False, views=None, class_limit=2, seed=3)
+    told = [sorted({"normal", "COPD signs"} & set(r.labels)) for r in each.records]
+    assert sorted(map(str, told)) == ["['COPD signs']"] * 2 + ["['normal']"] * 2
+    assert each.names == padchest(root, pooled=False, views=None, class_limit=2, seed=3).names
     every = padchest(root, pooled=False, views=None)
     assert len(every) == 8 and not pools.pooled(every) and every.records[6].labels == ()
     assert [r.extra.get("exposure") for r in every.records][4:6] == ["0.05", None]

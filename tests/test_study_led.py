@@ -12,7 +12,7 @@ from experiments import claims as claim_rows
 from experiments import led
 from experiments.common import complete
 from experiments.unpaired import ablation, enhanced, judged, page, physical, restored, stages
-from experiments.unpaired.runs import ON_PAIRS, PHYSICAL, SCALES, Study, config_of, make_pairs, open_all
+from experiments.unpaired.runs import ON_PAIRS, PHYSICAL, SCALES, Study, check_judged, config_of, make_pairs, open_all
 from experiments.unpaired.scales import CONDITION, FRESH, PHANTOM, REAL
 from medjax.build import config as configs
 from medjax.build import judgement, pairs, training
@@ -21,13 +21,14 @@ from medjax.data.degrade import low_dose
 from medjax.data.records import Record
 from medjax.data.sources import phantom_cxr
 from medjax.metrics import PSNR_CAP
-from medjax.types import CheckpointError, ConfigError
+from medjax.types import CheckpointError, ConfigError, DataError
 
 IDS = [
     "gap", "improves", "four-sets", "significant", "leak", "preserved", "exposure", "settings", "undertrained", "condition",
     "start", "formulas", "resampling", "data-sets", "hallucination",
 ]  # fmt: skip
-ROWS = {"high", "low", "led", "led_mean", "cyclegan", "regression", "physical", "clahe", "equalise", "gamma"}
+ROWS = {"low", "led", "led_mean", "cyclegan", "regression", "physical", "physical_led", "clahe", "equalise", "gamma"}
+HIGH = {"high", "high_led"}  # of other patients, beside which nothing is paired
 ARGS = ["--scale=tiny", "--quiet"]
 
 
@@ -64,8 +65,9 @@ def test_report_stands_alone_and_says_what_it_is_of(study):
     assert "These are phantoms, not patients" in text and not re.findall(r'(?:src|href)="(?!data:)', text)
     words = re.sub(r"<[^>]+>|data:image[^\"]+", " ", text)
     assert not re.search(r"\bnan\b|\binf\b|\bNone\b", words)
-    for name in ("The paper's Table 1", "Against the truth, phantoms", "LED, mean of samples", "diffusion on pairs by physics",
-                 "output minus input", "lowest anatomy score", "first two principal components", "Balance of the pools",
+    for name in ("The paper's Table 1", "Against the truth, phantoms", "LED, mean of samples", "LED with pairs by physics",
+                 "high quality, put through LED", "output minus input", "lowest anatomy score", "first two principal components",
+                 "Balance of the pools",
                  "Findings kept, lost and invented", "y0 = f(x) by g_ab, 16 of 20 noising steps", "photons"):  # fmt: skip
         assert name in words
     assert text.count("data:image/png;base64,") >= 6
@@ -105,22 +107,24 @@ def test_both_roads_have_the_same_images(study):
 
 def test_rows_are_of_the_same_patients(study):
     found = found_of(study, "judgement")
-    assert set(found["rows"]) == ROWS and set(found["gap"]) == ROWS - {"high", "low"}
-    assert found["positive"] == "Mass" and all("mcnemar" in test for test in found["tests"].values())
+    assert set(found["rows"]) == ROWS | HIGH and set(found["gap"]) == ROWS - {"low"}
+    assert found["positive"] == "Mass" and {row for row, test in found["tests"].items() if "mcnemar" in test} == ROWS - {"low"}
+    assert "nothing is paired" in found["tests"]["high_led"]["why"]
     data = open_all(study)[PHANTOM]
     test = enhanced.tested(study, PHANTOM, data)
     n = len(test.low)
-    assert {found["rows"][row]["n"] for row in ROWS - {"high"}} == {n} and test.truth.shape == test.low.shape
+    assert {found["rows"][row]["n"] for row in ROWS} == {n} and test.truth.shape == test.low.shape
     assert {record.extra["pool"] for record in test.records} == {"low"} and {r.labels for r in test.high_records} <= {
         ("Mass",), ("No Finding",)
     }  # fmt: skip
     rows, twins, beside = enhanced.rows(study, PHANTOM, test, data)
-    assert set(rows) == ROWS - {"high"} == set(twins) and beside["degraded"].shape == test.high.shape
+    assert (rows["physical"] != rows["physical_led"]).mean() > 0.5 and beside["high_led"].shape == test.high.shape
+    assert set(rows) == ROWS == set(twins) and beside["degraded"].shape == test.high.shape
     assert [test.records[i].labels for i in test.places] == [("Mass",)] * len(test.twins)
     np.testing.assert_array_equal(twins["low"], test.twins)
     for place, twin in zip(test.places, test.twins, strict=True):  # the same patient and noise but for the finding
         assert 0 < np.abs(twin - test.low[place]).mean() < np.abs(twin - test.low[place - 1]).mean()
-    assert set(found_of(study, "anatomy_phantom")["rows"]) == ROWS - {"high", "low"} | {"degraded", "truth"}
+    assert set(found_of(study, "anatomy_phantom")["rows"]) == ROWS - {"low"} | {"degraded", "truth"}
     assert found_of(study, "restored_phantom")["rows"]["led"]["psnr"]["n"] == n
     assert stages.Seen(test, rows, twins, beside).rows["led"].dtype == np.float32
 
@@ -153,6 +157,12 @@ def test_a_stage_without_its_predecessor_names_the_command(tmp_path):
         make_pairs(Study(tmp_path, "tiny", "phantoms"), PHANTOM, "learnt")
 
 
+def test_test_images_of_one_class_end_it_before_anything_is_trained(study):
+    data = open_all(study)[PHANTOM]
+    with pytest.raises(DataError, match=r"of the \d+ test images of the pool low those of one class alone are of Mass; "):
+        check_judged(data, ("Mass", "COPD"), most=study.scale.test)
+
+
 # ------------------------------------------------------------------------------------------------ what is run and counted
 
 
@@ -173,6 +183,8 @@ def test_runs_fit_each_other(tmp_path):
             if alone:
                 assert not config_of(study, arm, "physical").method.enhancer
         assert {CONDITION, FRESH} <= set(study.scale.settings)
+    first = config_of(Study(tmp_path, "paper", "files", str(tmp_path)), REAL, "cyclegan").data
+    assert [round(first.padchest.low_limit * share) for share in first.split] == [1000, 200, 1000], "as published"
     other = config_of(Study(tmp_path, "small", "files", str(tmp_path), low="actualmed"), REAL, "cyclegan").data
     assert (other.unpaired.low, other.unpaired.high, other.root) == ("actualmed", "nih_cxr14", str(tmp_path))
     assert not other.degradation.steps

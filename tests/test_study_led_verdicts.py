@@ -68,12 +68,15 @@ def test_a_gap_that_may_be_none_is_said():
 def test_what_anatomy_and_findings_tell():
     found = judged(60, 100, 110)
     tally = findings.tally({"led": [1.0] * 9 + [0.0]}, {"led": [0.0] * 9 + [0.8]})
-    claim = verdicts_images.preserved(found, row="led", anatomy=moved([0.9] * 10), findings=tally)
+    known = {"led": moved([0.9] * 10), "truth": moved([0.88] * 10)}
+    claim = verdicts_images.preserved(found, row="led", anatomy=known, findings=tally)
+    assert "Dice 0.900 [0.900, 0.900] (of the truth itself by the same rule 0.880" in claim.ours
     assert (
         claim.verdict == "void" and "kept 90.0%" in claim.ours and "invented 10.0%" in claim.ours and "gamma 0.500" in claim.ours
     )
     steady, adrift = np.linspace(0.9, 0.99, 20), np.linspace(0.5, 0.7, 20)
-    for forth, back, word in ((steady, adrift, "holds"), (adrift, steady, "fails"), ([np.nan] * 20, steady, "untestable")):
+    told = ((steady, adrift, "holds"), (adrift, steady, "fails"))
+    for forth, back, word in (*told, (steady, steady, "untestable"), ([np.nan] * 20, steady, "untestable")):
         rows = {"led": moved(forth), "degraded": moved(back)}
         assert verdicts_images.hallucination(rows, row="led", backwards="degraded").verdict == word
 

@@ -88,6 +88,7 @@ def test_a_search_ends_in_one_table_and_resumes(trainer, tmp_path, capsys):
         (["--field=data.batch_size=choice:1,many"], "cannot set data.batch_size=many"),
         ([*SEARCH[:1], *SEARCH[:1]], "given twice"),
         (["--field=data.split_seed=int:0:5"], "stays the same for all"),
+        (["--field=method.reconstruction=choice:l1,mse", "--best=loss:min"], "are not compared by a loss"),
         ([], "say what to search over"),
         ([*SEARCH, "--best=step:max"], "by a metric of the validation"),
         ([*SEARCH, "--trials=0"], "at least 1, not 0"),

@@ -84,3 +84,18 @@ def test_importing_medjax_loads_no_jax():
     command = [sys.executable, "-c", "import medjax, sys; print('jax' in sys.modules)"]
     found = subprocess.run(command, capture_output=True, text=True)
     assert found.stdout.strip() == "False"
+
+
+def test_faults_that_are_the_users_to_mend(monkeypatch):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    told = xla.fault(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nmore"))
+    assert "allocating 9 bytes.)" in told and "config.train.microbatch" in told and "more" not in told
+    assert xla.fault(RuntimeError("a bug")) is None
+
+
+def test_an_absent_platform_is_told_in_a_sentence(tmp_path):
+    command = [sys.executable, "-m", "medjax.cli", "train", "--config=pix2pix_cxr:tiny", f"--workdir={tmp_path / 'run'}"]
+    environment = {**os.environ, "JAX_PLATFORMS": "rocm", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("medjax: JAX_PLATFORMS=rocm: there is no such device")
+    assert "Traceback" not in done.stderr and not (tmp_path / "run").exists()

@@ -33,7 +33,7 @@ from medjax.data.degrade import Degradation
 from medjax.data.examples import Examples
 from medjax.images import degrade, prepared
 from medjax.rng import generator
-from medjax.types import RESIDENT
+from medjax.types import RESIDENT, MedjaxError
 
 _AHEAD = 5  # batches that threads have ready when a slice begins
 
@@ -148,7 +148,7 @@ def measure(source: sources.Source, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Runs the benchmark and returns what it writes as JSON."""
+    """Runs the benchmark and returns what it writes as JSON. Raises SystemExit for a folder that cannot be read."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, help="a data folder of any layout that `medjax inspect` knows")
     parser.add_argument("--threads", type=int, nargs="+", default=[0, 1, 2])
@@ -162,7 +162,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         if args.root is None:
             write_phantoms(Path(scratch), count=min(args.limit, 24))
-        source = inspect.find_source(args.root or scratch)
+        try:
+            source = inspect.find_source(args.root or scratch)
+        except MedjaxError as error:
+            raise SystemExit(f"data: {error}") from error
         source = sources.subset(source, range(min(args.limit, len(source))))
         result = measure(source, args)
     write(args.output, result)

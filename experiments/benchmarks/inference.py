@@ -4,8 +4,8 @@
     python -m experiments.benchmarks.inference --config=restorer_cxr:small --batch=1,8
 
 What is measured is the objective's `predict` under jit on one random batch handed over as numpy, with fresh weights, as what
-they are does not change the time; of a denoiser alone, one call. XLA's flags are as `medjax enhance` leaves them: those for
-training are not set. PyTorch runs in inference mode. Everything else is as in `train_step`.
+they are does not change the time; of a denoiser alone, one call. XLA's flag is set as `medjax enhance` sets it. PyTorch runs in
+inference mode. Everything else is as in `train_step`.
 """
 
 from __future__ import annotations

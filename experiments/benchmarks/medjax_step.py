@@ -25,7 +25,7 @@ from medjax.loop import rematerialising  # noqa: E402
 from medjax.objective import train_step  # noqa: E402
 from medjax.rng import named  # noqa: E402
 
-__all__ = ["begin", "build", "jax", "program_bytes"]
+__all__ = ["begin", "build", "jax", "program_bytes", "random_batch"]
 _SCHEDULE = 100_000  # steps of the learning rate's schedule: more than a benchmark takes
 
 

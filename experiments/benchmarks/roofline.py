@@ -62,6 +62,8 @@ PUBLISHED = (
     Case("CycleGAN 256", "led_cyclegan:paper", 8),
     Case("RRDB of 23 blocks, 48 to 192", "esrgan:paper", 16, overrides=_48_TO_192),
     Case("DDPM 256", "led_diffusion:paper", 32),
+    Case("ResNet-18 224", "classifier_cxr:paper", 64),
+    Case("CGAN 128", "cgan_cxr:paper", 64),
     _sampling("led_diffusion:paper", "DDPM 256, DDIM of 50 steps", 16, "ddim", 50),
     _sampling("led_diffusion:paper", "DDPM 256, all 1000 steps", 16, "ddpm", 1000),
 )
@@ -70,6 +72,8 @@ REDUCED = (
     Case("CycleGAN", "led_cyclegan:tiny", 2),
     Case("RRDB", "esrgan:tiny", 2),
     Case("DDPM", "led_diffusion:tiny", 2),
+    Case("ResNet-18", "classifier_cxr:tiny", 2),
+    Case("CGAN", "cgan_cxr:tiny", 2),
     _sampling("led_diffusion:tiny", "DDPM, DDIM of 3 steps", 2, "ddim", 3),
 )
 

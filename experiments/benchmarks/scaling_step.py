@@ -1,6 +1,7 @@
 """The training step of a config on simulated devices, as a benchmark's worker (see `workers`): placed as `medjax train` does it.
 
-Imported in the worker's process alone, whose XLA_FLAGS say how many devices there are.
+Imported in the worker's process alone, whose XLA_FLAGS say how many devices there are; `medjax_step` sets the command line's
+flag for CPUs beside them before jax is loaded.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
+from ml_collections import ConfigDict
 
-from experiments.benchmarks.medjax_step import random_batch
+from experiments.benchmarks.medjax_step import jax, random_batch
 from medjax import placement
 from medjax.build import config as configs
 from medjax.build import networks
@@ -30,18 +31,19 @@ def build(
     """Steps of `each` images on every one of `devices`; at the end three steps of one batch of `equal` images, the same on any
     number of devices.
     """
-    c = configs.get(config, [*overrides, f"data.batch_size={each * devices}"])
+    sized = lambda images: configs.get(config, [*overrides, f"data.batch_size={images}"])
+    c = sized(each * devices)
     mesh, key = placement.mesh_of(devices), named(jax.random.key(c.seed), "train")
     objective = placement.with_placement(networks.objective(c, 1000), mesh, split=split)
     step = jax.jit(train_step(objective), donate_argnums=0)
 
-    def begin(images: int) -> tuple[Any, dict[str, Any]]:
-        batch = random_batch(images, c.data.crop_size)
+    def begin(config: ConfigDict) -> tuple[Any, dict[str, Any]]:
+        batch = random_batch(config)
         state = jax.jit(objective.init)(named(jax.random.key(c.seed), "init"), batch)
         batches = placement.placed_batches(lambda start: iter([batch]), mesh)
         return placement.place(state, mesh, split=split), next(batches(0))
 
-    state, batch = begin(each * devices)
+    state, batch = begin(c)
     program = step.lower(state, batch, key).compile().as_text()
     held = {"state": state, "metrics": {}}
 
@@ -51,7 +53,7 @@ def build(
         jax.block_until_ready(held)
 
     def finish() -> dict[str, Any]:
-        state, batch = begin(equal)
+        state, batch = begin(sized(equal))
         losses = []
         for _ in range(3):
             state, metrics = step(state, batch, key)

@@ -1,9 +1,9 @@
-"""What medjax's two settings for CPUs give a training step: XLA's flag, and memory that the process keeps (`medjax.xla`).
+"""What medjax's two settings for CPUs give: XLA's flag, and memory that the process keeps (`medjax.xla`).
 
     python -m experiments.benchmarks.settings [--only=pix2pix] [--slices=5] [--seconds=1] [--output=RESULT.json]
 
-The training steps of `experiments.benchmarks.cases` three ways, in turns: with neither, with the flag alone, with both, as
-`medjax train` has it. A row says what share of the time with neither a way takes.
+The training steps and predictions of `experiments.benchmarks.cases` three ways, in turns: with neither, with the flag alone, with
+both, as every command of medjax has it. A row says what share of the time with neither a way takes.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 
 from experiments.benchmarks import cases
 from experiments.benchmarks.cases import Case
+from experiments.benchmarks.side_by_side import WORK
 from experiments.benchmarks.workers import Worker, environment
 from experiments.benchmarks.written import write
 from medjax.types import ConfigError
 
-BUILD = "experiments.benchmarks.medjax_step:build"
 CHOICES = ("MEDJAX_XLA_FLAGS", "XLA_FLAGS", "GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
 # Where any MALLOC_ variable is set no memory is kept.
 WAYS = {"neither": {"MEDJAX_XLA_FLAGS": "0"}, "flag": {"MALLOC_CHECK_": "0"}, "flag and memory": {}}
@@ -31,12 +31,13 @@ WAYS = {"neither": {"MEDJAX_XLA_FLAGS": "0"}, "flag": {"MALLOC_CHECK_": "0"}, "f
 
 def measure(case: Case, *, slices: int, seconds: float) -> list[dict[str, Any]]:
     """A row for each way, the first one the measure of the others."""
-    overrides = [*case.overrides, f"data.batch_size={case.batch}"]
+    options = {"config": case.config, "overrides": [*case.overrides, f"data.batch_size={case.batch}"]}
+    options |= {} if case.task == "train" else {"task": case.task}
     with ExitStack() as stack:
         workers: dict[str, Worker] = {}
         for way, variables in WAYS.items():
             with environment(**variables):
-                workers[way] = stack.enter_context(Worker(BUILD, config=case.config, overrides=overrides))
+                workers[way] = stack.enter_context(Worker(WORK[case.task], **options))
         count = max(1, min(round(seconds / worker.slice(2)[0]) for worker in workers.values()))
         times: dict[str, list[tuple[float, float]]] = {way: [] for way in workers}
         for _ in range(slices):
@@ -47,7 +48,8 @@ def measure(case: Case, *, slices: int, seconds: float) -> list[dict[str, Any]]:
     for way, worker in workers.items():
         clock, work = ([1000 * x for x in column] for column in zip(*times[way], strict=True))
         rows.append({
-            "case": case.name, "batch": case.batch, "way": way, "ms": median(clock), "ms_range": [min(clock), max(clock)],
+            "case": case.name, "task": case.task, "batch": case.batch, "way": way,
+            "ms": median(clock), "ms_range": [min(clock), max(clock)],
             "cpu_ms": median(work), "rss_mb": ends[way]["rss_mb"], "xla_flags": worker.facts["xla_flags"],
             "device_kind": worker.facts["device_kind"], "versions": worker.facts["versions"],
         })  # fmt: skip
@@ -65,16 +67,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if chosen := [name for name in CHOICES if os.environ.get(name)]:
         parser.error(f"{chosen[0]} is set, which is a choice between the ways that are compared: unset it")
     try:
-        asked = cases.chosen(cases.TRAIN, [args.only] if args.only else [])
+        asked = cases.chosen((*cases.TRAIN, *cases.INFERENCE), [args.only] if args.only else [])
     except ConfigError as error:
         parser.error(str(error))
     rows, load = [], os.getloadavg()[0]
     for case in asked:
         for row in measure(case, slices=args.slices, seconds=args.seconds):
             low, high = row["ms_range"]
-            name = f"{row['case']}, batch {row['batch']}"
+            name = f"{row['task']} {row['case']}, batch {row['batch']}"
             print(
-                f"{name:50} {row['way']:16} {row['ms']:8.1f} ms ({low:.1f}-{high:.1f}), CPU {row['cpu_ms']:8.0f} ms, "
+                f"{name:56} {row['way']:16} {row['ms']:8.1f} ms ({low:.1f}-{high:.1f}), CPU {row['cpu_ms']:8.0f} ms, "
                 f"{row['rss_mb']:6.0f} MB, {row['of_neither']:.2f}",
                 flush=True,
             )

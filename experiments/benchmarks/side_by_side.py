@@ -111,10 +111,10 @@ def main(name: str, doc: str, known: Sequence[Case], argv: Sequence[str] | None)
     """Runs the benchmark `name`, whose cases are `known`; returns the exit status."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     words = lambda kind: lambda text: [kind(word) for word in text.split(",") if word]
-    parser.add_argument("--config", default=known[0].config, help="NAME:VARIANT, as for medjax train")
+    parser.add_argument("--config", help=f"NAME:VARIANT, as for medjax train (default {known[0].config})")
     parser.add_argument("--all", action="store_true", help="every case instead of one config")
-    parser.add_argument("--only", type=words(str), default=[], help="with --all: cases with one of these words in their names")
-    parser.add_argument("--batch", type=words(int), default=[1], help="batch sizes, separated by commas; not with --all")
+    parser.add_argument("--only", type=words(str), default=[], help="the cases with one of these words in their names")
+    parser.add_argument("--batch", type=words(int), help="batch sizes, separated by commas (default 1); cases have their own")
     parser.add_argument("--precision", type=words(str), default=["float32"], help="float32, bfloat16 or both")
     parser.add_argument("--slices", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each slice, roughly; at least one step")
@@ -126,11 +126,14 @@ def main(name: str, doc: str, known: Sequence[Case], argv: Sequence[str] | None)
         parser.error(f"unknown argument {wrong[0]}")
     if wrong := [form for form in args.forms if form not in cases.FORMS]:
         parser.error(f"PyTorch is measured as {', '.join(cases.FORMS)}, not as {wrong[0]}")
+    if (args.all or args.only) and (args.batch or args.config):
+        parser.error("--config and --batch are for one config, --all and --only for the cases that have their own")
     try:
         overrides = [word.removeprefix("--config.") for word in rest]
         task = known[0].task
-        asked = [Case(args.config, args.config, batch, 0.0, task=task) for batch in args.batch]
-        return _run(name, cases.chosen(known, args.only) if args.all else asked, args, overrides)
+        name_of = args.config or known[0].config
+        asked = [Case(name_of, name_of, batch, 0.0, task=task) for batch in args.batch or [1]]
+        return _run(name, cases.chosen(known, args.only) if args.all or args.only else asked, args, overrides)
     except (MedjaxError, WorkerError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return getattr(error, "exit_status", 1)

@@ -13,6 +13,7 @@ from medjax.rng import generator
 from medjax.types import ConfigError
 
 KINDS = ("log", "uniform", "int", "choice")
+_OF_LOSS = ("method.", "data.degradation.")
 
 
 class Range(NamedTuple):
@@ -56,13 +57,14 @@ def parse(text: str) -> Range:
     return Range(field, kind, ends)
 
 
-def checked(name: str, fixed: Sequence[str], asked: Sequence[str]) -> tuple[ConfigDict, tuple[Range, ...]]:
-    """The config of every trial and what its fields are drawn from.
+def checked(name: str, fixed: Sequence[str], asked: Sequence[str], best: str = "") -> tuple[ConfigDict, tuple[Range, ...]]:
+    """The config of every trial and what its fields are drawn from. best: what trials are compared by; "": `train.best`.
 
     Raises ConfigError for an unknown field (with close matches), one that is asked for twice or that a search must not move,
     and for values that the field cannot hold: both ends of a range and every choice are tried.
     """
     config, ranges = configs.get(name, fixed), tuple(map(parse, asked))
+    by_loss = "loss" in (best or config.train.best)
     if not ranges:
         raise ConfigError("say what to search over with --field FIELD=RANGE")
     names = [each.field for each in ranges]
@@ -72,6 +74,11 @@ def checked(name: str, fixed: Sequence[str], asked: Sequence[str]) -> tuple[Conf
     for each in ranges:
         if each.field in ("train.best", "seed", "data.split_seed") or each.field.startswith("evaluation."):
             raise ConfigError(f"{each.field} decides how trials are compared, so it stays the same for all")
+        if by_loss and each.field.startswith(_OF_LOSS):
+            raise ConfigError(
+                f"trials that differ in {each.field} are not compared by a loss, which it may change: take a metric of images, "
+                "--best=psnr:max"
+            )
         for value in each.ends:
             override(config, [f"{each.field}={value}"])
     return config, ranges

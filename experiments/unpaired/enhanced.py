@@ -32,7 +32,7 @@ BATCH = 8
 CLASSICAL = ("clahe", "equalise", "gamma")
 LED, MEAN, DEVIATION = "led", "led_mean", "deviation"
 NORMAL, TRUTH = "normal", "truth"  # the same patients at a normal dose, and without noise at all
-SINGLE = {"regression": "regression", "physical": "physical", "sane": "sane"}  # row: run, one image or one draw each
+SINGLE = {"regression": "regression", "physical": "physical", "physical_led": "physical", "sane": "sane"}  # row: its run
 Arrays = dict[str, np.ndarray]
 
 
@@ -86,7 +86,8 @@ def _as_pool(config: Any, data: build_data.Data, records: Sequence[Record]) -> n
 
 
 def rows(study: Study, arm: str, test: Tested, data: build_data.Data) -> tuple[Arrays, Arrays, Arrays]:
-    """(`{row: [n, H, W, 1]}` of the low-quality images, the same of their twins, `{"degraded", "deviation"}`), all in [0, 1].
+    """(`{row: [n, H, W, 1]}` of the low-quality images, the same of their twins, `{"degraded", "deviation"}`, and where a
+    classifier judges `"high_led"`), all in [0, 1].
 
     Every row is kept as it is made, so that an interrupted study goes on with the next.
     """
@@ -94,16 +95,19 @@ def rows(study: Study, arm: str, test: Tested, data: build_data.Data) -> tuple[A
     index = np.concatenate([test.index, test.index[list(test.places)]]).astype(np.int32)[: len(stack)]
     folder, there = study.place / "images" / arm, study.runs(arm)
     found = {"low": stack}
-    made = kept(folder / "cyclegan.npz", lambda: _translated(study, arm, stack, index, test.high))
-    found["cyclegan"] = made["enhanced"]
+    translated = kept(folder / "cyclegan.npz", lambda: _translated(study, arm, stack, index, test.high))
+    found["cyclegan"] = translated["enhanced"]
     for row, run in SINGLE.items():
         if run in there:
-            found[row] = kept(folder / f"{row}.npz", lambda run=run: {"images": _single(study, arm, run, stack, index)})["images"]
+            made = kept(folder / f"{row}.npz", lambda row=row, run=run: {"images": _single(study, arm, row, run, stack, index)})
+            found[row] = made["images"]
     draws = kept(folder / "led.npz", lambda: _draws(study, arm, stack, index))
     found |= {LED: draws["one"], MEAN: draws["mean"]}
     found |= kept(folder / "classical.npz", lambda: _classical(study, arm, test, data, stack))
     n = len(test.low)
-    beside = {"degraded": made["degraded"], DEVIATION: draws[DEVIATION][:n]}
+    beside = {"degraded": translated["degraded"], DEVIATION: draws[DEVIATION][:n]}
+    if arm == study.main:
+        beside["high_led"] = kept(folder / "high_led.npz", lambda: {"images": _high(study, arm, test.high)})["images"]
     return {row: each[:n] for row, each in found.items()}, {row: each[n:] for row, each in found.items()}, beside
 
 
@@ -152,9 +156,20 @@ def _translated(study: Study, arm: str, stack: np.ndarray, index: np.ndarray, hi
     return {"enhanced": applied(own_key(), predict, stack, index), "degraded": degraded}
 
 
-def _single(study: Study, arm: str, run: str, stack: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """One image, or one draw, of a run."""
-    return applied(own_key(), load(study.folder(arm, run)).sample(), stack, index)
+def _single(study: Study, arm: str, row: str, run: str, stack: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """One image, or one draw, of a run; for the row `physical_led` drawn as LED's of the same training are, so that the pairs
+    behind the two back ends alone differ.
+    """
+    given = None
+    if row == "physical_led":
+        like = config_of(study, arm, "sane" if "sane" in study.runs(arm) else "diffusion").method
+        given = {name: like[name] for name in ("enhancer", "start", "sampler", "steps")}
+    return applied(own_key(), load(study.folder(arm, run), sampling=given).sample(), stack, index)
+
+
+def _high(study: Study, arm: str, high: np.ndarray) -> np.ndarray:
+    """What LED makes of images that need no enhancement: the fourth set of which the paper speaks."""
+    return applied(own_key(), load(study.folder(arm, "diffusion")).sample(), high, np.arange(len(high)))
 
 
 def _draws(study: Study, arm: str, stack: np.ndarray, index: np.ndarray) -> Arrays:

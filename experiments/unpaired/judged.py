@@ -8,35 +8,39 @@ from typing import Any
 import numpy as np
 
 from experiments.unpaired import enhanced
-from experiments.unpaired.runs import Study
+from experiments.unpaired.runs import Study, of_one_class
 from medjax.build import classifier, judgement
 from medjax.build import config as configs
 from medjax.data.records import Record
 from medjax.evaluate import in_batches
 
-ORDER = ("high", "low", "led", "led_mean", "sane", "cyclegan", "regression", "physical", "clahe", "equalise", "gamma")
+ORDER = (
+    "high", "high_led", "low", "led", "led_mean", "sane", "cyclegan", "regression", "physical", "physical_led", "clahe",
+    "equalise", "gamma",
+)  # fmt: skip
 PLACED = {"low": "low quality", "high": "high quality", "degraded": "high quality, degraded by CycleGAN",
           "led": "low quality, enhanced by LED"}  # fmt: skip
 
 
-def measure(study: Study, arm: str, test: enhanced.Tested, rows: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """`build.judgement.judge` of all rows by the arm's classifier. Every image has the size of the stages before and is brought
-    to the classifier's by the same resize, high-quality ones too: what is judged is no difference of sharpness.
+def measure(
+    study: Study, arm: str, test: enhanced.Tested, rows: Mapping[str, np.ndarray], high: np.ndarray
+) -> dict[str, Any]:
+    """`build.judgement.judge` of all rows by the arm's classifier, and of `high`, high-quality images under LED. Every image has
+    the size of the stages before and is brought to the classifier's by the same resize, high-quality ones too: what is judged
+    is no difference of sharpness.
     """
     folder = study.folder(arm, "classifier")
     classes = tuple(configs.read(folder).data.classes)
-    sets = {"high": image_set(test.high, test.high_records, classes)}
+    sets = {row: image_set(own, test.high_records, classes) for row, own in (("high", test.high), ("high_led", high))}
     sets |= {row: image_set(images, test.records, classes) for row, images in rows.items()}
     return judgement.judge(folder, {row: sets[row] for row in ORDER if row in sets}, positive=classes[-1])
 
 
 def image_set(images: np.ndarray, records: Sequence[Record], classes: Sequence[str]) -> judgement.ImageSet:
     """The images of exactly one of `classes`."""
-    told = [[name for name in record.labels if name in classes] for record in records]
-    own = [i for i, names in enumerate(told) if len(names) == 1]
-    return judgement.ImageSet(
-        images[own], [told[i][0] for i in own], [records[i].name for i in own], [records[i].patient for i in own]
-    )
+    told = of_one_class(records, classes)
+    own = list(told)
+    return judgement.ImageSet(images[own], list(told.values()), [records[i].name for i in own], [records[i].patient for i in own])
 
 
 def placed(study: Study, arm: str, sets: Mapping[str, np.ndarray]) -> dict[str, Any]:

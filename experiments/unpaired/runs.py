@@ -7,7 +7,7 @@ that is already complete is taken as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ from experiments.unpaired.scales import PHANTOM, REAL, SCALES, Scale
 from medjax.build import config as configs
 from medjax.build import data as build_data
 from medjax.build import pairs, pooling, training
+from medjax.data import pools
+from medjax.data.records import Record
+from medjax.types import DataError
+from medjax.writers import read_metrics
 
 LABELS = {
     "cyclegan": "CycleGAN",
@@ -138,7 +142,30 @@ def open_all(study: Study) -> dict[str, build_data.Data]:
     for arm in missing:
         study.split_file(arm).parent.mkdir(parents=True, exist_ok=True)
         pooling.share_split(dealt[arm], study.split_file(arm), build_data.open_source)
-    return {arm: build_data.open_data(own[0]) for arm, own in dealt.items()}
+    found = {arm: build_data.open_data(own[0]) for arm, own in dealt.items()}
+    check_judged(found[study.main], config_of(study, study.main, "classifier").data.classes, most=study.scale.test)
+    return found
+
+
+def of_one_class(records: Sequence[Record], classes: Sequence[str]) -> dict[int, str]:
+    """The places of the records that have exactly one of `classes`, and which."""
+    told = {i: [name for name in record.labels if name in classes] for i, record in enumerate(records)}
+    return {i: names[0] for i, names in told.items() if len(names) == 1}
+
+
+def check_judged(data: build_data.Data, classes: Sequence[str], *, most: int) -> None:
+    """Raises DataError where the test images of a pool, `most` at most, are not of two classes, on which a classifier could be
+    judged, before anything is trained.
+    """
+    for pool in (pools.LOW, pools.HIGH):
+        own = pools.in_pool(data.source, data.splits["test"], pool)[:most]
+        there = sorted(set(of_one_class([data.source.records[int(i)] for i in own], classes).values()))
+        if len(there) < 2:
+            only = " and ".join(there) or "none"
+            raise DataError(
+                f"of the {len(own)} test images of the pool {pool} those of one class alone are of {only}; the classifier is"
+                f" judged on {' and '.join(classes)}"
+            )
 
 
 def train_all(study: Study, data: dict[str, build_data.Data], *, say: Callable[[str], None] = print) -> None:
@@ -185,8 +212,9 @@ def describe(study: Study, arm: str, name: str) -> dict[str, Any]:
     """What a run is and how long it was trained, for the report."""
     folder = study.folder(arm, name)
     config, known = configs.read(folder), configs.resolved(folder)
-    c = config.data
+    c, rows = config.data, read_metrics(folder)
     return {
-        "label": f"{ARMS[arm]}: {LABELS[name]}", "config": f"{config.name}:{config.variant}", "steps": known["steps"],
+        "label": f"{ARMS[arm]}: {LABELS[name]}", "config": f"{config.name}:{config.variant}",
+        "steps": rows[-1]["step"] if rows else known["steps"],
         "pixels": c.image_size, "batch": c.batch_size, "parameters": known["parameters"], "source": c.source,
     }  # fmt: skip

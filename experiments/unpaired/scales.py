@@ -31,6 +31,8 @@ class Scale(NamedTuple):
 _FINDINGS = ("data.phantom_pools.findings=('No Finding','Mass')", "data.split=(0.7,0.1,0.2)")
 _MASS = ("data.classes=('No Finding','Mass')", "data.phantom_cxr.findings=('No Finding','Mass')")
 _HALVES = "data.split=(0.5,0.25,0.25)"
+# A thousand images of each pool to train on, as published, and as many to test on: the patients are dealt in these shares.
+_HELD_OUT = ("data.padchest.low_limit=2200", "data.padchest.high_limit=2200", "data.split=(0.4545,0.091,0.4545)")
 # Steps and batches of the tiny runs are those of the configs' own tests, so that a suite compiles them once.
 _SHORT = ("train.steps=2", "train.eval_every=2", "train.save_every=2", "train.sample_every=0", "train.log_every=1",
           "train.eval_images=2", "data.threads=0", "data.verify=False")  # fmt: skip
@@ -95,12 +97,13 @@ SCALES: dict[str, Scale] = {
         arms={
             PHANTOM: _PHANTOM,
             REAL: {
-                "cyclegan": ("led_cyclegan:paper", ()),
+                "cyclegan": ("led_cyclegan:paper", _HELD_OUT),
                 "diffusion": ("led_diffusion:paper", ()),
                 "sane": ("led_diffusion:sane", ()),
                 "regression": ("restorer_cxr:paper", ()),
                 "physical": ("led_diffusion:sane", ()),
-                "classifier": ("classifier_cxr:copd", ()),
+                # Of so many images of each label 5,000 are training ones, as published.
+                "classifier": ("classifier_cxr:copd", ("data.padchest.class_limit=11000",)),
             },
         },
         test=1000, samples=8, start=0.8, ablated=64, many=16, settings=_SETTINGS, tuned=12,

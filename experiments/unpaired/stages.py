@@ -55,7 +55,7 @@ def measure(study: Study, data: Mapping[str, Data], seen: Mapping[str, Seen], *,
         for arm, each in seen.items()
     }
     say("Before the classifier ...")
-    told = stage("judgement", lambda: judged.measure(study, main, of.test, of.rows))
+    told = stage("judgement", lambda: judged.measure(study, main, of.test, of.rows, of.beside["high_led"]))
     sets = {"low": of.test.low, "high": of.test.high, "degraded": of.beside["degraded"], "led": of.rows["led"]}
     places = stage("features", lambda: judged.placed(study, main, sets))
     say("Findings of phantoms ...")

@@ -14,16 +14,18 @@ from medjax.report import judgement
 NAMES = {
     "low": "low quality",
     "high": "high quality",
+    "high_led": "high quality, put through LED",
     "cyclegan": "CycleGAN alone",
     "regression": "direct regression on the same pairs",
     "led": "LED, one sample",
     "led_mean": "LED, mean of samples",
-    "physical": "diffusion on pairs by physics",
+    "physical": "diffusion on pairs by physics, from noise alone",
+    "physical_led": "LED with pairs by physics",
     "clahe": "CLAHE",
     "equalise": "histogram equalisation",
     "gamma": "gamma",
     "degraded": "high quality, degraded by CycleGAN",
-    "sane": "the same, trained longer at a higher rate",
+    "sane": "LED, trained longer at a higher rate",
     "normal": "the same patients at a normal dose",
     "truth": "truth",
 }
@@ -52,11 +54,16 @@ def anatomy(found: Mapping[str, Any], *, ruler: Mapping[str, Any] | None = None)
         for row, each in found["rows"].items()
     ]
     missing = next(iter(found["rows"].values()))["without_lungs"]["input"]
-    exact = f" The rule for finding lungs has a Dice of {value(ruler)} with the true ones." if ruler else ""
+    lungs = (
+        f"The input's fields are the true ones and the output's found by a rule, which has a Dice of {value(ruler)} with the true"
+        " ones in images without noise: that, and not 1, is what an image where nothing moved gets."
+        if ruler
+        else f"In {missing} inputs no lungs were found: these are left out of what is said of lungs."
+    )
     caption = (
-        "Input against output, 1 where nothing moved, whatever the contrast [95% interval over images]: correlation of edges and"
-        " of gradients, mean cosine between gradients; Dice, area and shift of the lung fields; the score is the mean of the"
-        f" first four. In {missing} inputs no lungs were found: these are left out of what is said of lungs.{exact}"
+        "Input against output [95% interval over images]: correlation of edges and of gradients, mean cosine between gradients,"
+        " each 1 where nothing moved, whatever the contrast; Dice, area and shift of the lung fields; the score is the mean of"
+        f" the first four. {lungs}"
     )
     strong = [i for i, row in enumerate(found["rows"]) if row in STRONG]
     return report.table(("", *MEASURES.values(), "lungs lost", "n"), body, caption=caption, strong=strong)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from experiments.claims import Claim
 from experiments.unpaired import verdicts_images, verdicts_paper
 from experiments.unpaired.runs import Study, config_of
 from experiments.unpaired.scales import REAL
+from medjax.diffusion import make_schedule
 
 ROW = "led"  # one sample: what LED gives
 
@@ -37,17 +40,24 @@ def all_claims(study: Study, found: Found) -> list[Claim]:
         verdicts_paper.table_rows(),
         verdicts_paper.significance(),
         verdicts_paper.leak(),
-        verdicts_images.preserved(found.judged, row=ROW, anatomy=moved[study.main]["rows"][ROW], findings=found.counted["rows"]),
+        verdicts_images.preserved(found.judged, row=ROW, anatomy=moved[study.main]["rows"], findings=found.counted["rows"]),
         verdicts_paper.exposure(_exposure(study, found.judged)),
         verdicts_paper.settings(),
         verdicts_paper.trainable(),
-        verdicts_images.condition(found.ablation["condition"]),
-        verdicts_paper.start(found.ablation["starts"]),
+        verdicts_images.condition(found.ablation["condition"], found.ablation["of"]),
+        _start(study, found.ablation["starts"]),
         verdicts_paper.formulas(),
         verdicts_paper.resampling(),
         verdicts_paper.data_sets(),
         verdicts_images.hallucination(moved[study.shown]["rows"], row=ROW, backwards="degraded", real=study.shown == REAL),
     ]
+
+
+def _start(study: Study, starts: dict[str, Any]) -> Claim:
+    """What a start is worth, beside the signal that the schedule of the model measured leaves there."""
+    m = config_of(study, study.main, "diffusion").method
+    left = 10 / np.log(10) * make_schedule(m.schedule, m.num_times).log_snr
+    return verdicts_paper.start({t: {**row, "signal": float(left[int(t) - 1])} for t, row in starts.items()}, m.schedule)
 
 
 def _exposure(study: Study, judged: dict[str, Any]) -> dict[str, Any] | None:

@@ -35,8 +35,12 @@ def improves(found: Mapping[str, Any], *, row: str, real: bool) -> Claim:
     )
 
 
-def preserved(found: Mapping[str, Any], *, row: str, anatomy: Mapping[str, Any], findings: Mapping[str, Any] | None) -> Claim:
-    """Whether a higher accuracy shows that features are preserved. anatomy: `anatomy.summarise` of the row; findings: `tally`."""
+def preserved(
+    found: Mapping[str, Any], *, row: str, anatomy: Mapping[str, Mapping[str, Any]], findings: Mapping[str, Any] | None
+) -> Claim:
+    """Whether a higher accuracy shows that features are preserved. anatomy: {row: `anatomy.summarise`}, of the truth too where it
+    is known, whose lungs are found by the same rule; findings: `tally`.
+    """
     rivals = {name: found["rows"][name]["accuracy"] for name in RIVALS if name in found["rows"]}
     told = ", ".join(f"{name} {value(cell)}" for name, cell in rivals.items()) or "none"
     own = found["rows"][row]["accuracy"]
@@ -44,7 +48,9 @@ def preserved(found: Mapping[str, Any], *, row: str, anatomy: Mapping[str, Any],
     if findings:
         kept, invented = findings[row]["kept"], findings[row]["invented"]
         counted = f"; of known findings kept {rate(kept)}" + (f", invented {rate(invented)}" if invented else "")
-    moved = f"lung fields' Dice {value(anatomy['dice'])}, anatomy score {value(anatomy['score'])}"
+    own_anatomy, still = anatomy[row], anatomy.get("truth")
+    beside = f" (of the truth itself by the same rule {value(still['dice'])})" if still else ""
+    moved = f"lung fields' Dice {value(own_anatomy['dice'])}{beside}, anatomy score {value(own_anatomy['score'])}"
     return Claim(
         "preserved",
         "The improved accuracy 'implies that the key features necessary for accurate classification are preserved'",
@@ -63,7 +69,8 @@ def hallucination(anatomy: Mapping[str, Mapping[str, Any]], *, row: str, backwar
     """
     forth, back = anatomy[row], anatomy[backwards]
     low, high = forth["dice"]["ci95"] or [None, None], back["dice"]["ci95"] or [None, None]
-    apart = low[0] is not None and high[1] is not None and low[0] > high[1]
+    known = real and None not in (low[0], high[0])
+    word = "holds" if known and low[0] > high[1] else "fails" if known and low[1] < high[0] else "untestable"
     lost = forth["without_lungs"]["output"]
     return Claim(
         "hallucination",
@@ -72,15 +79,17 @@ def hallucination(anatomy: Mapping[str, Mapping[str, Any]], *, row: str, backwar
         f"lung fields' Dice, input with output: enhancement {value(forth['dice'])}, degradation {value(back['dice'])}; lungs lost"
         f" in {lost} of {forth['n']}; shift {value(forth['shift_share'])} of the width",
         forth["n"],
-        "untestable" if low[0] is None or high[1] is None or not real else "holds" if apart else "fails",
+        word,
         f"{'' if real else 'Phantoms alone. '}Fields by one simple rule, which is a ruler and no segmentation. Holds if"
-        " enhancement moves them less than degradation, intervals apart; whether what is left is negligible, only readers can"
-        " say.",
+        " enhancement moves them less than degradation, fails if more, intervals apart; else so few images cannot tell. Whether"
+        " what is left is negligible, only readers can say.",
     )
 
 
-def condition(rows: Mapping[str, Mapping[str, Any]]) -> Claim:
-    """What conditions the model at inference. rows: {"x" | "f(x)": {metric: {"mean", "ci95", "n"}}}, and "difference" of them."""
+def condition(rows: Mapping[str, Mapping[str, Any]], of: str = "test images, against the known truth") -> Claim:
+    """What conditions the model at inference. rows: {"x" | "f(x)": {metric: {"mean", "ci95", "n"}}}, and "difference" of them;
+    of: which images, against what.
+    """
     gained = rows["difference"]
     ends = gained["ci95"]
     word = "untestable" if ends is None or ends[0] <= 0 <= ends[1] else "holds" if ends[0] > 0 else "fails"
@@ -88,10 +97,10 @@ def condition(rows: Mapping[str, Mapping[str, Any]]) -> Claim:
         "condition",
         "The model that learns from degraded images as condition refines an image that was enhanced already",
         "trained on x-hat = d(y), asked at inference for f(x)",
-        f"PSNR against the truth conditioned on x {value(rows['x']['psnr'])}, on f(x) {value(rows['f(x)']['psnr'])}; f(x) minus"
+        f"PSNR conditioned on x {value(rows['x']['psnr'])}, on f(x) {value(rows['f(x)']['psnr'])}; f(x) minus"
         f" x, paired, {value(gained)} dB",
         gained["n"],
         word,
-        "Where the truth is known. Holds if the condition on f(x), which training has not seen, is better than that on x,"
+        f"On {of}. Holds if the condition on f(x), which training has not seen, is better than that on x,"
         " interval above 0; fails if it is worse.",
     )

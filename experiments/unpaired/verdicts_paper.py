@@ -41,7 +41,8 @@ def table_rows() -> Claim:
         "three rows; a fourth set would be enhanced images of high quality, or what CycleGAN alone gives",
         None,
         "fails",
-        "Read. The study's table has both, and the rows that an enhancement is to be compared with.",
+        "Read. The study's table has both, the former put through all of LED, and the rows that an enhancement is to be compared"
+        " with.",
     )
 
 
@@ -132,14 +133,17 @@ def signal(step: int) -> tuple[float, float]:
     return float(10 * np.log10(cumulative / (1 - cumulative))), float(np.sqrt(cumulative))
 
 
-def start(found: dict[str, Any] | None = None) -> Claim:
-    """How much of the image that inference begins from is left. found: {t0: {"psnr": difference to a fresh start, "n"}}."""
+def start(found: dict[str, Any] | None = None, schedule: str = "linear") -> Claim:
+    """How much of the image that inference begins from is left. found: {t0: {"psnr": difference to a fresh start, "n", "signal":
+    dB over the noise at t0 in the `schedule` of the model that was measured}}.
+    """
     told = "; ".join(f"t = {t}: {signal(t)[0]:+.1f} dB, factor {signal(t)[1]:.3f}" for t in (800, 500, 200))
     measured = [
-        f"t = {t} {row['psnr']['mean']:+.2f} dB [{row['psnr']['ci95'][0]:+.2f}, {row['psnr']['ci95'][1]:+.2f}]"
+        f"t = {t} (there {row['signal']:+.1f} dB) {row['psnr']['mean']:+.2f} dB"
+        f" [{row['psnr']['ci95'][0]:+.2f}, {row['psnr']['ci95'][1]:+.2f}]"
         for t, row in (found or {}).items()
     ]
-    rows = f"; measured, beside a fresh start: {', '.join(measured)}" if measured else ""
+    rows = f"; PSNR here, {schedule} schedule, beside a fresh start: {', '.join(measured)}" if measured else ""
     return Claim(
         "start",
         "The diffusion model 'refines' the image that the CycleGAN enhanced",

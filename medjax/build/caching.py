@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
+from medjax import processes
 from medjax.data import packed, pipeline
 from medjax.data.pools import pooled
 from medjax.data.records import Source
@@ -24,7 +25,10 @@ def check(config: ConfigDict) -> None:
 
 
 def options(config: ConfigDict, source: Source) -> dict[str, int | bool]:
-    """`cache_bytes` and `cache_all` of `pipeline.train_batches`; of each of two pools half of the memory that is free."""
+    """`cache_bytes` and `cache_all` of `pipeline.train_batches`; of each of two pools half of the memory that is free, and of
+    several processes on this machine each a part.
+    """
     if config.data.cache == "host":
-        return {"cache_bytes": packed.free_memory() // (2 if pooled(source) else 1), "cache_all": True}
+        parts = processes.neighbours() * (2 if pooled(source) else 1)
+        return {"cache_bytes": packed.free_memory() // parts, "cache_all": True}
     return {"cache_bytes": 0 if config.data.cache == "none" else pipeline.CACHE_BYTES}

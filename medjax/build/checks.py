@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import jax
@@ -35,6 +36,13 @@ def periods(config: ConfigDict, hooks: Sequence[tuple[int, Hook]] = ()) -> None:
     named = [(f"config.train.{name}", config.train[name]) for name in names]
     hooked = [("the period of a hook", period) for period, _ in hooks if period > 1]
     check_periods([*named, *hooked], config.train.steps_per_call, "config.train.steps_per_call")
+
+
+def deterministic(config: ConfigDict) -> None:
+    """Raises ConfigError where a GPU is to give the same bits each time and XLA was not told so."""
+    flagged = "--xla_gpu_deterministic_ops" in os.environ.get("XLA_FLAGS", "")
+    if config.train.deterministic and not flagged and jax.default_backend() == "gpu":
+        raise ConfigError("train.deterministic needs XLA_FLAGS=--xla_gpu_deterministic_ops=true set before the start")
 
 
 def pools(config: ConfigDict, data: Data) -> None:

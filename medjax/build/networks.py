@@ -125,6 +125,11 @@ def _supervised(config: ConfigDict, num_steps: int) -> Objective:
 
 def _classification(config: ConfigDict, num_steps: int) -> Objective:
     m, several = config.method, config.data.labels == "multi"
+    if not several and num_classes(config) < 2:
+        raise ConfigError(
+            f"config.data.classes names {config.data.classes[0]!r} alone, and a classifier by softmax tells two classes or more "
+            "apart; config.data.labels=multi asks for each label by itself"
+        )
     if len(m.class_weights) not in (0, num_classes(config)):
         raise ConfigError(f"config.method.class_weights has {len(m.class_weights)} weights for {num_classes(config)} classes")
     damaged = "source" if config.data.degradation.steps else "target"

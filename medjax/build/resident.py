@@ -23,6 +23,7 @@ from medjax.rng import named
 from medjax.types import RESIDENT, Batch, Batches, ConfigError, Key
 
 Transform = Callable[[Batch, Key], Batch]
+_SHARE = 0.75
 
 
 def train_batches(
@@ -111,8 +112,10 @@ def _transform(config: ConfigDict, made: Examples) -> Transform:
 
 
 def free_on(device: jax.Device) -> int:
-    """Bytes that are free on a device; where it has no memory of its own, in the host's."""
-    stats = device.memory_stats() or {}
-    if "bytes_limit" not in stats:
-        return packed.free_memory()
-    return min(stats["bytes_limit"] - stats["bytes_in_use"], packed.free_memory())
+    """Bytes that are free on a device for images, the networks and what a step needs beside them not being there yet: `_SHARE` of
+    all that are; where it has no memory of its own, of the host's.
+    """
+    stats, free = device.memory_stats() or {}, packed.free_memory()
+    if "bytes_limit" in stats:
+        free = min(stats["bytes_limit"] - stats["bytes_in_use"], free)
+    return round(_SHARE * free)

@@ -62,7 +62,7 @@ def load(
     """
     workdir = Path(workdir)
     if not workdir.exists():
-        raise CheckpointError(f"the workdir {workdir} is absent")
+        raise CheckpointError(f"the workdir {workdir} is absent: medjax train --config=NAME --workdir={workdir} makes it")
     config = diffusion.resampled(build_data.fixed_canvas(configs.read(workdir), workdir), sampling or {})
     if workdir.is_file():
         step, weights = named.weights_of(workdir)

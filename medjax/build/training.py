@@ -42,15 +42,12 @@ def images_of_an_epoch(data: build_data.Data) -> int:
 
 
 def set_up_jax(config: ConfigDict) -> None:
-    """The persistent compilation cache, and deterministic GPU kernels where asked for."""
+    """The persistent compilation cache."""
     if config.train.compilation_cache:
         folder = Path(config.train.compilation_cache).expanduser()
         jax.config.update("jax_compilation_cache_dir", str(folder))
         if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:  # else the user's own
             jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    flagged = "--xla_gpu_deterministic_ops" in os.environ.get("XLA_FLAGS", "")
-    if config.train.deterministic and not flagged and jax.default_backend() == "gpu":
-        raise ConfigError("train.deterministic needs XLA_FLAGS=--xla_gpu_deterministic_ops=true set before the start")
 
 
 def train(
@@ -70,6 +67,7 @@ def train(
     workdir, say = Path(workdir), say if processes.leads() else lambda text: None
     configs.check_same(config, workdir)
     checks.periods(config, hooks)
+    checks.deterministic(config)
     mesh = mesh_of(config, say)
     begun = (workdir / "config.json").exists()
     processes.barrier("begun")  # before process 0 writes that file

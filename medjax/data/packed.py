@@ -22,10 +22,10 @@ from medjax.types import ConfigError
 LARGEST = (255, 1023, 4095, 16383, 65535)  # of 8, 10, 12, 14 and 16 bits
 Load = Callable[[int], Mapping[str, np.ndarray]]
 _SAMPLE = 16
-_GROUPS = (  # control groups of Linux, version 2 and 1
-    (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
-    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
-)
+_GROUPS = {  # control groups of Linux by controllers, version 2 (which names none) and 1: files, and an entry of memory.stat
+    "": ("", "memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
 
 
 class Packed(NamedTuple):
@@ -105,17 +105,35 @@ def check_room(needed: int, room: int, count: int, where: str) -> None:
     """ConfigError with both figures where `count` images take more bytes than there are."""
     if needed > room:
         raise ConfigError(
-            f"{count} decoded images take {needed / 1e6:,.1f} MB, and {where} has {max(room, 0) / 1e6:,.1f} MB free"
+            f"{count} decoded images take {needed / 1e6:,.1f} MB, and {where} has {max(room, 0) / 1e6:,.1f} MB free for them"
         )
 
 
 def free_memory() -> int:
-    """Bytes that this process may still take: what the system has, and what its control group leaves it."""
+    """Bytes that this process may still take: what the system has, and what its control groups leave it."""
     free = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     with suppress(OSError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         free.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")))
-    for folder, most, used in _GROUPS:
-        with suppress(OSError, ValueError):  # absent, or "max"
-            free.append(int((folder / most).read_text()) - int((folder / used).read_text()))
+    with suppress(OSError):
+        free += group_memory(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup").read_text())
     return min(free)
+
+
+def group_memory(root: Path, told: str) -> list[int]:
+    """Bytes left by the control groups below `root` that `told` (/proc/self/cgroup) names, and by those around them; files that
+    the system holds in memory and would drop count as free.
+    """
+    found = []
+    for line in told.splitlines():
+        _, controllers, path = line.split(":", 2)
+        kinds = [_GROUPS[name] for name in controllers.split(",") if name in _GROUPS]
+        for below, most, used, dropped in kinds:
+            group = Path(path.strip("/"))
+            for folder in (group, *group.parents):
+                folder = root / below / folder
+                with suppress(OSError, ValueError):  # absent, or "max"
+                    stat = dict(entry.split() for entry in (folder / "memory.stat").read_text().splitlines())
+                    in_use = int((folder / used).read_text()) - int(stat.get(dropped, 0))
+                    found.append(int((folder / most).read_text()) - in_use)
+    return found

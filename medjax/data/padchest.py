@@ -37,6 +37,7 @@ def padchest(
     high_exposure: Sequence[float] = (-0.1, 0.1),
     low_limit: int = 0,
     high_limit: int = 0,
+    class_limit: int = 0,
     pick: str = "extreme",
     shared: str = "error",
     views: Sequence[str] | None = FRONTAL,
@@ -52,6 +53,8 @@ def padchest(
       pooled: two pools by exposure; False takes every image of the views, whatever its exposure.
       low_exposure, high_exposure: lowest and highest exposure of the images of each pool; nobody has published such bounds.
       low_limit, high_limit: images of each pool at most; 0: all.
+      class_limit: without pools, images with and without signs of COPD at most (labels `COPD` and `NORMAL`), drawn by `seed`;
+        what is labelled neither or both is left out then. 0: all.
       pick: which, where there are more: "extreme" the lowest exposures, and those nearest to zero; "drawn" by `seed`.
       shared: what is done about patients who have images in both pools: "error", or the pool that keeps them.
       views: values of `Projection` that are kept; None keeps all.
@@ -81,6 +84,8 @@ def padchest(
         of = {r.name: LOW for r in low} | {r.name: HIGH for r in high}
         records = [r for r in records if r.name in of]
         notes += (_counted(low, high, low_exposure, high_exposure),)
+    elif class_limit:
+        records = _of_classes(records, class_limit, seed)
     names = tuple(dict.fromkeys((NORMAL, COPD, *sorted({label for r in records for label in r.labels}))))
     source = finish("padchest", root, table, records, None, missing, None, seed, names)
 
@@ -167,6 +172,15 @@ def _pick(records: Sequence[Record], bounds: Sequence[float], limit: int, pick: 
         rank = abs if bounds[0] <= 0 <= bounds[1] else float
         chosen = sorted(range(len(inside)), key=lambda i: (rank(inside[i][1]), inside[i][0].name))[:limit]
     return [inside[i][0] for i in sorted(int(i) for i in chosen)]
+
+
+def _of_classes(records: Sequence[Record], limit: int, seed: int) -> list[Record]:
+    """As many records of either `NORMAL` or `COPD` at most, in the table's order."""
+    kept: set[int] = set()
+    for label in (COPD, NORMAL):
+        own = [i for i, r in enumerate(records) if {COPD, NORMAL}.intersection(r.labels) == {label}]
+        kept |= {own[k] for k in generator(seed, "padchest", label).permutation(len(own))[:limit]}
+    return [records[i] for i in sorted(kept)]
 
 
 def _counted(low: Sequence[Record], high: Sequence[Record], *bounds: Sequence[float]) -> str:

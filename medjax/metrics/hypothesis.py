@@ -63,9 +63,10 @@ def mcnemar(
     """Whether two classifiers are right equally often (McNemar 1947); `a` and `b` `[n]` are true where right.
 
     method: "exact" (binomial over the discordant pairs) or "chi2" (one degree of freedom, `correction` that of Edwards
-    1948). Over units: "exact" flips the signs of the units' mean differences, which with one image per unit is the
-    binomial test; "chi2" is Durkalski et al. 2003, eq. 2, without correction. Returns `{"only_a", "only_b", "p_value",
-    "statistic", "n"}`: the discordant images, chi^2 (None if exact), the images or units.
+    1948). Over units: "exact" flips the signs of the units' mean differences, which where these are of one size, as with
+    one image per unit, is the binomial test (else `paired_permutation`); "chi2" is Durkalski et al.
+    2003, eq. 2, without correction. Returns `{"only_a", "only_b", "p_value", "statistic", "n"}`: the discordant images, chi^2
+    (None if exact), the images or units.
     """
     a, b = np.asarray(a).astype(bool).ravel(), np.asarray(b).astype(bool).ravel()
     if a.shape != b.shape or method not in ("exact", "chi2"):
@@ -77,16 +78,22 @@ def mcnemar(
         means = unit_means(a.astype(float) - b, units)
         result["n"], means = int(means.size), means[means != 0]
         if method == "exact":
-            result["p_value"] = paired_permutation(means, np.zeros_like(means))
+            same = means.size and np.allclose(np.abs(means), abs(means[0]))
+            result["p_value"] = _coin(means > 0) if same else paired_permutation(means, np.zeros_like(means))
             return result
         statistic = float(means.sum() ** 2 / max(np.sum(means**2), 1e-300))
     elif method == "exact":
-        result["p_value"] = float(min(1.0, 2 * special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+        result["p_value"] = _coin(np.arange(only_a + only_b) < only_a)
         return result
     else:
         gap = max(0.0, abs(only_a - only_b) - float(correction))
         statistic = gap**2 / max(only_a + only_b, 1)
     return result | {"statistic": statistic, "p_value": float(special.chdtrc(1, statistic))}
+
+
+def _coin(heads: np.ndarray) -> float:
+    """The two-sided binomial test of a fair coin."""
+    return float(min(1.0, 2 * special.bdtr(min(heads.sum(), (~heads).sum()), heads.size, 0.5)))
 
 
 def holm(p_values: Array) -> np.ndarray:

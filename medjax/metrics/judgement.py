@@ -78,11 +78,11 @@ def judge(
 
 def chance(each: Answers, *, permutations: int = PERMUTATIONS, seed: int = 0) -> dict[str, Any]:
     """Balanced accuracy where the labels are dealt at random: `{"mean", "ci95", "p_value"}`, the last one-sided, of the
-    classifier's own being no better (Ojala and Garriga 2010, test 1).
+    classifier's own being no better (Ojala and Garriga 2010, test 1). Patients are dealt labels, not images.
     """
     label = np.asarray(each.label)
     decided, classes = np.asarray(each.probability).argmax(1), np.unique(label)
-    shuffled = np.random.default_rng(seed).permuted(np.tile(label, (permutations, 1)), axis=1)
+    shuffled = _dealt(label, each.patients, permutations, np.random.default_rng(seed))
     balanced = lambda given: np.mean([((given == c) & (decided == c)).sum(-1) / (given == c).sum(-1) for c in classes], 0)  # noqa: E731
     drawn, own = balanced(shuffled), float(balanced(label))
     return {
@@ -90,6 +90,15 @@ def chance(each: Answers, *, permutations: int = PERMUTATIONS, seed: int = 0) ->
         "ci95": [float(end) for end in np.quantile(drawn, (0.025, 0.975))],
         "p_value": float((np.sum(drawn >= own - 1e-12) + 1) / (permutations + 1)),
     }
+
+
+def _dealt(label: np.ndarray, patients: Sequence[str], permutations: int, rng: np.random.Generator) -> np.ndarray:
+    """`[permutations, n]`: labels dealt among patients, each of whose images gets its patient's; a patient with several labels is
+    one for each of them.
+    """
+    _, first, own = np.unique([f"{k} {patient}" for k, patient in zip(label, patients, strict=True)], return_index=True,
+                              return_inverse=True)  # fmt: skip
+    return rng.permuted(np.tile(label[first], (permutations, 1)), axis=1)[:, own]
 
 
 def _check(name: str, each: Answers, classes: Sequence[str]) -> None:
