@@ -60,8 +60,9 @@ def share(closed: Mapping[str, Any] | None) -> str:
     )
 
 
-def notes(found: Mapping[str, Any]) -> list[str]:
-    """What a reader must know beside the figures, a sentence each."""
+def notes(found: Mapping[str, Any], *, names: Mapping[str, str] | None = None) -> list[str]:
+    """What a reader must know beside the figures, a sentence each; names: as of `cells`."""
+    called = lambda name: (names or {}).get(name, name)  # noqa: E731
     rows, low, high = found["rows"], found["low"], found["high"]
     ends = [rows[name]["accuracy"]["mean"] for name in (low, high)]
     told = [
@@ -75,11 +76,11 @@ def notes(found: Mapping[str, Any]) -> list[str]:
             f"To tell {ends[0]:.3f} from {ends[1]:.3f} with a power of 0.8, two independent sets need {found['needed']} images "
             f"each; there are {rows[low]['images']} and {rows[high]['images']}"
         )
-    told += [f"{name}: {test['why']}" for name, test in found["tests"].items() if "why" in test]
-    chance = [f"{name} {each['mean']:.3f} (p = {each['p_value']:.2g})" for name, each in found["chance"].items()]
+    told += [f"{called(name)}: {test['why']}" for name, test in found["tests"].items() if "why" in test]
+    chance = [f"{called(name)} {each['mean']:.3f} (p = {each['p_value']:.2g})" for name, each in found["chance"].items()]
     return [*told, f"Balanced accuracy with labels dealt at random, and whether the classifier is better: {', '.join(chance)}"]
 
 
 def table(found: Mapping[str, Any], *, names: Mapping[str, str] | None = None) -> str:
     """Markdown: the table, then the notes."""
-    return "\n".join([*grid(HEADER, cells(found, names=names)), "", *(f"- {line}." for line in notes(found))]) + "\n"
+    return "\n".join([*grid(HEADER, cells(found, names=names)), "", *(f"- {line}." for line in notes(found, names=names))]) + "\n"

@@ -13,7 +13,7 @@ def blocks(found: Mapping[str, Any], *, names: Mapping[str, str] | None = None, 
     """The table of `metrics.judgement.judge`, the rows of the sets `strong` in bold, and its notes below."""
     body = judgement_table.cells(found, names=names)
     bold = [i for i, name in enumerate(found["rows"]) if name in strong]
-    lines = judgement_table.notes(found)
+    lines = judgement_table.notes(found, names=names)
     return [
         table(judgement_table.HEADER, body, caption=f"{lines[0]}.", strong=bold),
         text(" ".join(f"{line}." for line in lines[1:])),
