@@ -34,6 +34,9 @@ def folder(tmp_path):
     linked = {**facts, "bytes": 4e8, "ms": {"NVLink": 0.89}, "efficiency": {"NVLink": 0.95}}
     about = {"on": "paper", "device": "NVIDIA H200", "precision": "bfloat16", "links": {"NVLink": 4.5e11}}
     write("scaling/paper.json", {"benchmark": "scaling", **about, "rows": [linked]})
+    stages = [{"stage": "decode", "host_ms": 3.2}, {"stage": "jpeg", "host_ms": 0.5, "device_ms": 0.4, "device_minus_host": {
+        "largest": 1e-5, "mean": 2e-6, "deviation": 0.0}}]  # fmt: skip
+    write("data/cpu.json", {"benchmark": "data", "rows": [{"cache": "none", "images_per_second": 120.0}], "stages": stages})
     write("profile/cpu.json", {"benchmark": "profile", "rows": [{"case": "pix2pix", "share": {"layouts": 0.25}}]})
     write("other/evaluation.json", {"rows": {"input": {}}})
     return tmp_path
@@ -48,8 +51,10 @@ def test_page_has_the_ratio_and_the_verdict(folder, capsys):
     assert page.index("## Training steps") < page.index("## Several devices") and "evaluation" not in page
     assert "| CGAN | 4 | plain | 2 | 3 | 5 | 1.5 | 2 | - |" in page
     assert "| pix2pix | 8 | 64 | 57,000,000 | 82.5 | 16.7 | 400 | 0.89 | 95% |" in page and "NVLink, ms" in page
+    assert "| none | 120 |" in page and "| decode | 3.2 | - | - | - | - |" in page
+    assert "| jpeg | 0.5 | 0.4 | 1e-05 | 2e-06 | 0 |" in page
     assert "| case | share layouts |" in page and "| pix2pix | 0.25 |" in page
-    assert "from 5 files" in capsys.readouterr().out
+    assert "from 6 files" in capsys.readouterr().out
 
 
 def test_a_missed_goal_is_told(folder):

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: XLA's own trace of it, by kind of work.
+"""Where the time of a training step or a prediction goes: XLA's own trace of it, by kind of work.
 
     python -m experiments.benchmarks.profile [--only=ddpm,resnet-18] [--steps=3] [--output=RESULT.json]
 
@@ -52,10 +52,12 @@ def shares(events: Sequence[dict[str, Any]], seconds: float) -> dict[str, float]
 
 def measure(case: Case, *, steps: int) -> dict[str, Any]:
     """The row of a case."""
-    from experiments.benchmarks import medjax_step
+    from experiments.benchmarks import medjax_predict, medjax_step
     from medjax.build import config as configs
 
-    facts, run, _ = medjax_step.build(config=case.config, overrides=[*case.overrides, f"data.batch_size={case.batch}"])
+    options = {"config": case.config, "overrides": [*case.overrides, f"data.batch_size={case.batch}"]}
+    training = case.task == "train"
+    facts, run, _ = medjax_step.build(**options) if training else medjax_predict.build(**options, task=case.task)
     run(2)
     with tempfile.TemporaryDirectory() as folder:
         with medjax_step.jax.profiler.trace(folder, create_perfetto_trace=True):
@@ -65,7 +67,8 @@ def measure(case: Case, *, steps: int) -> dict[str, Any]:
         (path,) = Path(folder).rglob("perfetto_trace.json.gz")
         events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
     about = {"device_kind": facts["device_kind"], "versions": configs.versions(), "xla_flags": facts["xla_flags"]}
-    return {"case": case.name, "batch": case.batch, "traced ms": 1000 * seconds / steps, **shares(events, seconds), **about}
+    told = {"case": case.name, "task": case.task, "batch": case.batch, "traced ms": 1000 * seconds / steps}
+    return {**told, **shares(events, seconds), **about}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,14 +79,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path)
     args = parser.parse_args(argv)
     try:
-        asked = cases.chosen(cases.TRAIN, [word for word in args.only.split(",") if word])
+        asked = cases.chosen((*cases.TRAIN, *cases.INFERENCE), [word for word in args.only.split(",") if word])
     except ConfigError as error:
         parser.error(str(error))
     load, rows = os.getloadavg()[0], []
     for case in asked:
         rows.append(measure(case, steps=args.steps))
         told = ", ".join(f"{kind} {rows[-1][kind]:.0%}" for kind in (*(kind for kind, _ in KINDS), REST))
-        print(f"{case.name}, batch {case.batch}: {told}", flush=True)
+        print(f"{case.task} {case.name}, batch {case.batch}: {told}", flush=True)
     write(args.output, {"benchmark": "profile", "load": load, "rows": rows})
     return 0
 

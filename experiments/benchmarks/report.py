@@ -26,7 +26,7 @@ RENDERERS: dict[str, Renderer] = {
     "train_step": tables.ratios,
     "inference": tables.ratios,
     "precision": tables.precision,
-    "data": tables.plain,
+    "data": tables.data,
     "scaling": tables.scaling,
     "startup": tables.startup,
     "roofline": tables.roofline,

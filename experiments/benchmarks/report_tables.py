@@ -149,6 +149,19 @@ def checks(content: Mapping[str, Any]) -> list[str]:
     return table(("check", "result", "figures"), rows) + (["", *roofline({"rows": steps})] if steps else [])
 
 
+def data(content: Mapping[str, Any]) -> list[str]:
+    """Batches a second by way, then each stage for one image on the host and on the device, and how far the latter's result is
+    from the former's, in grey levels of 255.
+    """
+    head = ("stage", "host ms", "device ms", "largest difference, of 255", "of the mean change", "of the change's deviation")
+    rows = []
+    for r in content.get("stages", ()):
+        apart = r.get("device_minus_host") or {}
+        told = (shown(apart.get(name)) for name in ("largest", "mean", "deviation"))
+        rows.append((r["stage"], shown(r["host_ms"]), shown(r.get("device_ms")), *told))
+    return [*plain(content), "", *table(head, rows)]
+
+
 def scaling(content: Mapping[str, Any]) -> list[str]:
     """Steps on so many devices beside those of one; or, `on` paper, what real links would cost."""
     if content.get("on") != "paper":
