@@ -11,7 +11,7 @@ from medjax.data.phantom import radiograph
 from medjax.metrics import hypothesis, judgement, judgement_table
 from medjax.metrics.judgement import Answers
 from medjax.report import judgement as page
-from medjax.types import DataError
+from medjax.types import CheckpointError, DataError
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 CLASSES = ("normal", "COPD signs")
@@ -79,6 +79,11 @@ def test_a_patients_images_are_dealt_together():
     alone = judgement.chance(each._replace(patients=each.names))["ci95"]
     together = judgement.chance(each)["ci95"]
     assert together[1] - together[0] > 2 * (alone[1] - alone[0])
+
+
+def test_a_judge_that_was_never_trained_names_the_command(tmp_path):
+    with pytest.raises(CheckpointError, match="judge is absent: medjax train --config=NAME --workdir=.*judge makes it"):
+        build_judgement.judge(tmp_path / "judge", {})
 
 
 def test_tables(found):
