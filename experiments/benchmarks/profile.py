@@ -1,6 +1,6 @@
 """Where the time of a training step or a prediction goes: XLA's own trace of it, by kind of work.
 
-    python -m experiments.benchmarks.profile [--only=ddpm,resnet-18] [--steps=3] [--output=RESULT.json]
+    python -m experiments.benchmarks.profile [--task=predict] [--only=ddpm,resnet-18] [--steps=3] [--output=RESULT.json]
 
 A row for each kind of work of a case of `experiments.benchmarks.cases`, in shares of the traced steps: copies that lay a map or a
 kernel out anew, matrix products and sums, elementwise work. What is left over are convolutions, which XLA's trace on a CPU does
@@ -74,12 +74,13 @@ def measure(case: Case, *, steps: int) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, write; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=("train", "predict"), default="train")
     parser.add_argument("--only", default="", help="cases with one of these words, separated by commas, in their names")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--output", type=Path)
     args = parser.parse_args(argv)
     try:
-        asked = cases.chosen((*cases.TRAIN, *cases.INFERENCE), [word for word in args.only.split(",") if word])
+        asked = cases.chosen(cases.TRAIN if args.task == "train" else cases.INFERENCE, [word for word in args.only.split(",") if word])
     except ConfigError as error:
         parser.error(str(error))
     load, rows = os.getloadavg()[0], []
