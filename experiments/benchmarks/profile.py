@@ -79,8 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--output", type=Path)
     args = parser.parse_args(argv)
+    known = cases.TRAIN if args.task == "train" else cases.INFERENCE
     try:
-        asked = cases.chosen(cases.TRAIN if args.task == "train" else cases.INFERENCE, [word for word in args.only.split(",") if word])
+        asked = cases.chosen(known, [word for word in args.only.split(",") if word])
     except ConfigError as error:
         parser.error(str(error))
     load, rows = os.getloadavg()[0], []
